@@ -1,1 +1,25 @@
+//! The whole shop as it is deployed: every service is its real binary, with databases and topics
+//! of its own, and is spoken to over HTTP. The tests kill, stop and starve these processes, and
+//! each ends with `portolan audit` over everything they left behind.
+//!
+//! The binaries must have been built before (`cargo build --workspace --bins`); `make test` does
+//! that and starts the servers. At most two shops run at once in one test binary: each is six
+//! processes or more.
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod audit;
+mod broker;
+mod config;
+mod customer;
+mod ports;
+mod program;
+mod scratch;
+mod shop;
+
+pub use audit::{Audit, audit};
+pub use broker::Broker;
+pub use customer::{Answer, Customer, Line, new_key};
+pub use ports::free_port;
+pub use program::{Program, Run, program};
+pub use scratch::Scratch;
+pub use shop::{Options, Service, Shop};

@@ -1,1 +1,119 @@
+//! The notification service: it tells customers how their orders ended, by mail when a mail
+//! server is configured and always in its own ledger.
+//!
+//! It reacts to the order topic: `order.completed` asks for the message *confirmed*,
+//! `order.cancelled` for *cancelled*. What became of it is told on the notification topic
+//! (`notification.sent`, `notification.failed`).
+//!
+//! What holds at any time:
+//!
+//! * An order has at most one notification, hence never both kinds (unique in the table).
+//! * Every attempt carries the same `Message-ID`, made from the order and the kind alone. SMTP
+//!   cannot deduplicate, so a crash between the server's acceptance and our note of it can deliver
+//!   a message twice, under one id: that is as good as it gets, and the mail ledger shows it.
+//! * An attempt is counted and committed before it is made, outside any transaction, under a lease:
+//!   two replicas do not send one message at once, and a crashed one's messages are taken over.
+//!
+//! Failure: without its broker the service has nothing to do, so it is unready; a mail server that
+//! is away or busy is tried again with growing pauses; one that refuses for good ends in FAILED.
 
+pub mod app;
+mod config;
+mod consumer;
+pub mod domain;
+mod grpc;
+pub mod mail;
+mod store;
+
+use std::sync::Arc;
+
+pub use config::{Config, SmtpConfig};
+pub use consumer::{GROUP, OrderHandler};
+pub use grpc::Api;
+use portolan_messaging::{Relay, Waker, maintain_partitions, spawn_consumer, watch_broker};
+use portolan_proto::{
+    Topic, notification::v1::notification_service_server::NotificationServiceServer,
+};
+use portolan_runtime::{
+    Context, Service,
+    config::{ServerConfig, TelemetryConfig},
+    database, grpc as server,
+};
+use sqlx::{PgPool, migrate::Migrator};
+use tokio::sync::Notify;
+
+use crate::{
+    app::{Delivery, Mode},
+    mail::Mailer,
+};
+
+/// The service's tables.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// What the service listens to.
+const TOPICS: &[Topic] = &[Topic::Order];
+
+/// The service as a process.
+#[derive(Debug)]
+pub struct Notification;
+
+impl Service for Notification {
+    const NAME: &'static str = "notification";
+    type Config = Config;
+
+    fn server(config: &Config) -> &ServerConfig {
+        &config.server
+    }
+
+    fn telemetry(config: &Config) -> &TelemetryConfig {
+        &config.telemetry
+    }
+
+    async fn migrate(config: Config) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+    }
+
+    async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
+        database::watch(&ctx, &pool).await;
+
+        let relay = Relay::new(pool.clone(), &config.kafka)?;
+        let waker = relay.waker();
+        relay.spawn(&ctx);
+        let worker = spawn_delivery(&ctx, &pool, &config.smtp, waker.clone())?;
+        let mode = if config.smtp.url.is_some() { Mode::Send } else { Mode::Record };
+        let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
+        spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
+        watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", true))?;
+        maintain_partitions(&ctx, &pool).await?;
+
+        let api = NotificationServiceServer::new(Api::new(pool));
+        server::serve(&ctx, tonic::service::Routes::new(api)).await
+    }
+}
+
+/// Starts the worker; returns what wakes it. Without a mail server it only has to do what an
+/// earlier configuration with one left behind.
+fn spawn_delivery(
+    ctx: &Context,
+    pool: &PgPool,
+    config: &SmtpConfig,
+    relay: Waker,
+) -> anyhow::Result<Arc<Notify>> {
+    let wake = Arc::new(Notify::new());
+    let delivery = Delivery {
+        pool: pool.clone(),
+        mailer: Mailer::new(config)?,
+        policy: config.policy(),
+        concurrency: config.concurrency,
+        lease: config.lease(),
+        clock: ctx.clock.clone(),
+        ids: ctx.ids.clone(),
+        wake: Arc::clone(&wake),
+        relay,
+    };
+    ctx.tasks.spawn("notification-delivery", delivery.run(ctx.tasks.soft()));
+    Ok(wake)
+}

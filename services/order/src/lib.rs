@@ -1,1 +1,149 @@
+//! The order service: places orders, decides their outcome, and tells their story.
+//!
+//! It owns the database `portolan_order` and the topic `portolan.order.v1`. The order row is the
+//! saga's only pivot: approval, rejection, refusal, deadline and the customer's cancellation race
+//! on that row, and all other services merely react. What holds:
+//!
+//! * one order for each (customer, idempotency key), and always the same first answer;
+//! * exactly one decision for each order, published if and only if it was committed;
+//! * only this service knows the deadline, and only the database's clock counts.
 
+pub mod app;
+mod config;
+pub mod consumer;
+pub mod domain;
+mod grpc;
+pub mod store;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use app::{Batcher, Changes, PlaceOrder};
+pub use config::{Config, OrdersConfig};
+use portolan_lock::LeaseLock;
+use portolan_messaging::{Relay, outbox};
+use portolan_proto::{
+    inventory::v1::inventory_service_client::InventoryServiceClient,
+    order::v1::order_service_server::OrderServiceServer,
+};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, database};
+use sqlx::PgPool;
+
+/// The tables of the order database, beside those of the messaging crate.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+const BACKLOG_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// The process.
+#[derive(Debug)]
+pub struct OrderProcess;
+
+impl Service for OrderProcess {
+    const NAME: &'static str = "order";
+    type Config = Config;
+
+    fn server(config: &Config) -> &ServerConfig {
+        &config.server
+    }
+
+    fn telemetry(config: &Config) -> &TelemetryConfig {
+        &config.telemetry
+    }
+
+    async fn migrate(config: Config) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+    }
+
+    async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
+        serve(&config, &ctx, pool).await
+    }
+}
+
+async fn serve(config: &Config, ctx: &Context, pool: PgPool) -> anyhow::Result<()> {
+    database::watch(ctx, &pool).await;
+    portolan_messaging::maintain_partitions(ctx, &pool).await?;
+    let relay = Relay::new(pool.clone(), &config.kafka)?;
+    let (waker, changes) = (relay.waker(), Changes::default());
+    let handler =
+        consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
+    portolan_messaging::spawn_consumer(
+        ctx,
+        pool.clone(),
+        &config.kafka,
+        consumer::GROUP,
+        consumer::TOPICS,
+        Arc::new(handler),
+        waker.clone(),
+    )
+    .await?;
+    portolan_messaging::watch_broker(ctx, &config.kafka, ctx.readiness.register("kafka", false))?;
+    relay.spawn(ctx);
+    app::spawn_sweeper(
+        ctx,
+        pool.clone(),
+        waker.clone(),
+        changes.clone(),
+        Duration::from_millis(config.orders.sweep_interval_ms),
+    );
+    let place = placing(config, ctx, &pool, &waker)?;
+    let (ids, tasks) = (Arc::clone(&ctx.ids), ctx.tasks.clone());
+    let service = grpc::Service { pool, ids, tasks, waker, changes, place };
+    portolan_runtime::grpc::serve(ctx, tonic::service::Routes::new(OrderServiceServer::new(service)))
+        .await
+}
+
+fn placing(
+    config: &Config,
+    ctx: &Context,
+    pool: &PgPool,
+    waker: &portolan_messaging::Waker,
+) -> anyhow::Result<PlaceOrder> {
+    let lock = LeaseLock::new(
+        pool.clone(),
+        ctx.tasks.clone(),
+        Arc::clone(&ctx.ids),
+        Duration::from_millis(config.orders.lock_ttl_ms),
+    );
+    let batcher = Batcher::spawn(
+        ctx,
+        pool.clone(),
+        waker.clone(),
+        config.orders.deadline(),
+        config.orders.open_order_limit,
+    );
+    let channel = portolan_runtime::grpc::channel(&config.inventory_url)?;
+    Ok(PlaceOrder {
+        pool: pool.clone(),
+        inventory: InventoryServiceClient::new(channel),
+        lock: Arc::new(lock),
+        batcher,
+        backlog: watch_backlog(ctx, pool.clone(), config.orders.deadline() / 2),
+    })
+}
+
+/// An order whose events wait longer than half its deadline would be cancelled before anybody
+/// heard of it: then it is kinder not to accept it.
+fn watch_backlog(ctx: &Context, pool: PgPool, limit: Duration) -> Arc<AtomicBool> {
+    let backlog = Arc::new(AtomicBool::new(false));
+    let (flag, stop) = (Arc::clone(&backlog), ctx.tasks.soft());
+    ctx.tasks.spawn("backlog watch", async move {
+        while stop.run_until_cancelled(tokio::time::sleep(BACKLOG_CHECK_EVERY)).await.is_some() {
+            let Ok(mut conn) = pool.acquire().await else { continue };
+            if let Ok(age) = outbox::oldest_age(&mut conn).await {
+                let age = age.unwrap_or_default();
+                metrics::gauge!("portolan_outbox_oldest_seconds").set(age.as_secs_f64());
+                flag.store(age > limit, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    });
+    backlog
+}

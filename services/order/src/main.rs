@@ -1,1 +1,7 @@
-fn main() {}
+//! The order service's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portolan_runtime::main::<portolan_order::OrderProcess>()
+}

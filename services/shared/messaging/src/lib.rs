@@ -1,1 +1,44 @@
+//! How services exchange events: a transactional outbox and its relay, an inbox and its batched
+//! consumer, dead letters, and the CloudEvents envelope between them.
+//!
+//! What holds, whatever is killed, cut off or slow:
+//!
+//! * An event is published if and only if the transaction that caused it committed
+//!   ([`outbox`], [`Relay`]). It may be published more than once; the first occurrences of one
+//!   key's events are in the order of their transactions.
+//! * A record is applied at most once per consumer group ([`spawn_consumer`]): the inbox row, the
+//!   state change and the events it causes are one transaction, and the offset advances only after
+//!   its commit, and only contiguously.
+//! * A record that can never be applied is found by bisection and set aside with its reason in one
+//!   transaction; the later events of its key wait behind it in order.
+//!
+//! The honest name of this is *effectively once*: at-least-once delivery, with duplicates removed
+//! in the transaction that has the effect.
 
+mod batch;
+mod client;
+mod config;
+mod consumer;
+mod dead_letter;
+mod envelope;
+mod error;
+mod handler;
+mod inbox;
+pub mod outbox;
+mod partitions;
+mod relay;
+mod topics;
+
+pub use client::watch_broker;
+pub use config::KafkaConfig;
+pub use consumer::spawn_consumer;
+pub use envelope::Record;
+pub use error::HandlerError;
+pub use handler::{Group, Handler};
+pub use outbox::Outgoing;
+pub use partitions::maintain_partitions;
+pub use relay::{Relay, Waker};
+pub use topics::{dead_letter_topic, verify_topics};
+
+/// The tables this crate needs in every service's database, with a migration table of their own.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

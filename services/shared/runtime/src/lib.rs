@@ -1,1 +1,36 @@
+//! Everything a Portolan process does that is not its business: configuration, telemetry, the
+//! lifecycle of tasks, the admin port, and the edges of gRPC, HTTP and PostgreSQL.
+//!
+//! A service implements [`Service`] and its `main` calls [`main`]. What holds for each of them:
+//!
+//! - A wrong configuration, a taken port and a failing start are one line on stderr and a
+//!   non-zero exit; nothing listens half-started.
+//! - Every task is named, tracked and drained. A task that dies takes the process with it, since a
+//!   service that lost its consumer but still answers is worse than one that restarts.
+//! - On SIGTERM: unready, drain delay, soft token, grace, hard token, flush of the telemetry.
 
+mod admin;
+pub mod config;
+mod context;
+#[cfg(feature = "postgres")]
+pub mod database;
+mod error;
+pub mod grpc;
+pub mod http;
+mod listen;
+pub mod metrics;
+mod process;
+mod readiness;
+mod tasks;
+pub mod telemetry;
+
+pub use admin::router as admin_router;
+#[cfg(feature = "postgres")]
+pub use config::DatabaseConfig;
+pub use config::{ConfigError, Invalid, LogFormat, ServerConfig, TelemetryConfig, Validate};
+pub use context::Context;
+pub use error::one_line;
+pub use http::client as http_client;
+pub use process::{Service, install_crypto, main, run};
+pub use readiness::{Check, CheckReport, Readiness, Report, Status};
+pub use tasks::{Drained, Tasks};

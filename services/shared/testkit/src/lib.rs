@@ -1,1 +1,27 @@
+//! What tests need besides the thing they test: a database for each test, a set of topics for each
+//! test, time and ids that can be foretold, and waiting without sleeping.
+//!
+//! The servers are named by `PORTOLAN_TEST_DATABASE_URL` (of a role that may create databases) and
+//! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Nothing here returns errors: it fails the test.
+#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
 
+mod clock;
+mod context;
+mod database;
+mod eventually;
+mod ids;
+mod kafka;
+
+pub use clock::ManualClock;
+pub use context::{context, free_port};
+pub use database::TestDb;
+pub use eventually::eventually;
+pub use ids::SeqIds;
+pub use kafka::{TestKafka, TestRecord};
+
+#[expect(clippy::disallowed_methods, reason = "the test servers are named by the environment")]
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: `make test` starts the test servers and sets it")
+    })
+}

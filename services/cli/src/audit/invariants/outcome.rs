@@ -1,0 +1,156 @@
+//! How orders ended, across all services: I4, Q3 and Q4.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::super::{order::Order, report::Finding, sources::Snapshot};
+use super::money::{Charged, charges};
+
+pub(super) fn i4(all: &Snapshot) -> Finding {
+    let mut finding = Finding::new(
+        "I4",
+        "an order has at most one reservation, one payment and one notification",
+    );
+    let mut seen = HashSet::new();
+    let reservations = all.inventory.reservations.iter().map(|row| ("reservation", row.order));
+    let payments = all.payment.payments.iter().map(|row| ("payment", row.order));
+    let notifications =
+        all.notification.notifications.iter().map(|row| ("notification", row.order));
+    for (what, order) in reservations.chain(payments).chain(notifications) {
+        finding.expect(seen.insert((what, order)), || format!("{order}: a second {what}"));
+    }
+    finding
+}
+
+/// Everything that the services hold about one order, at rest.
+#[derive(Debug, Default)]
+struct Story<'a> {
+    order: Option<&'a Order>,
+    reservation: Option<&'a str>,
+    payment: Option<&'a str>,
+    /// What the payment service's own ledger says was captured.
+    booked: i64,
+    charged: Charged,
+    open_authorizations: u32,
+    confirmed: u32,
+    cancelled: u32,
+}
+
+impl Story<'_> {
+    fn state(&self) -> &str {
+        self.order.map_or("NONE", |order| &order.state)
+    }
+
+    /// Everything by which one sees from outside that the order was completed.
+    fn signs_of_completion(&self) -> [(&'static str, bool); 5] {
+        [
+            ("reservation COMMITTED", self.reservation == Some("COMMITTED")),
+            ("payment CAPTURED", self.payment == Some("CAPTURED")),
+            ("captured once by the provider", self.charged.captures == 1),
+            ("capture booked", self.booked > 0 && self.booked == self.charged.captured),
+            ("exactly one confirmed notification", self.confirmed == 1 && self.cancelled == 0),
+        ]
+    }
+
+    /// What must be true of a cancelled order.
+    fn signs_of_cancellation(&self) -> [(&'static str, bool); 5] {
+        let undone = matches!(self.reservation, None | Some("REJECTED" | "RELEASED"));
+        let unpaid = matches!(self.payment, None | Some("CANCELLED" | "DECLINED" | "VOIDED"));
+        [
+            ("reservation undone", undone),
+            ("payment undone", unpaid),
+            (
+                "nothing captured or held by the provider",
+                self.charged.captures == 0 && self.open_authorizations == 0,
+            ),
+            ("nothing booked", self.booked == 0),
+            ("exactly one cancelled notification", self.cancelled == 1 && self.confirmed == 0),
+        ]
+    }
+}
+
+fn stories(all: &Snapshot) -> BTreeMap<Uuid, Story<'_>> {
+    let mut stories: BTreeMap<Uuid, Story<'_>> = BTreeMap::new();
+    for order in &all.order.orders {
+        stories.entry(order.id).or_default().order = Some(order);
+    }
+    for row in &all.inventory.reservations {
+        stories.entry(row.order).or_default().reservation = Some(&row.state);
+    }
+    for row in &all.payment.payments {
+        stories.entry(row.order).or_default().payment = Some(&row.state);
+    }
+    for row in &all.payment.ledger {
+        if row.kind == "CAPTURE" {
+            stories.entry(row.order).or_default().booked += row.amount;
+        }
+    }
+    for row in &all.notification.notifications {
+        let story = stories.entry(row.order).or_default();
+        match row.kind.as_str() {
+            "CONFIRMED" => story.confirmed += 1,
+            _ => story.cancelled += 1,
+        }
+    }
+    for order in all.provider.open_authorizations() {
+        stories.entry(order).or_default().open_authorizations += 1;
+    }
+    for (order, charged) in charges(&all.provider) {
+        stories.entry(order).or_default().charged = charged;
+    }
+    stories
+}
+
+pub(super) fn q3(all: &Snapshot) -> Finding {
+    let mut finding = Finding::new(
+        "Q3",
+        "completed = goods committed = payment captured = captured once by the provider = one confirmed notification",
+    );
+    for (id, story) in stories(all) {
+        let completed = story.state() == "COMPLETED";
+        let disagree: Vec<&str> = story
+            .signs_of_completion()
+            .into_iter()
+            .filter(|(_, present)| *present != completed)
+            .map(|(sign, _)| sign)
+            .collect();
+        finding.expect(disagree.is_empty(), || {
+            let (is, has) = (story.state(), if completed { "lacks" } else { "has" });
+            format!("{id}: is {is} and {has}: {}", disagree.join(", "))
+        });
+    }
+    finding
+}
+
+pub(super) fn q4(all: &Snapshot) -> Finding {
+    let mut finding = Finding::new(
+        "Q4",
+        "a cancelled order keeps no goods, no money and no authorisation, and was told once",
+    );
+    for (id, story) in stories(all) {
+        if story.state() != "CANCELLED" {
+            continue;
+        }
+        let lacking: Vec<&str> = story
+            .signs_of_cancellation()
+            .into_iter()
+            .filter(|(_, present)| !present)
+            .map(|(sign, _)| sign)
+            .collect();
+        finding.expect(lacking.is_empty(), || {
+            format!(
+                "{id}: cancelled but not: {} (reservation {}, payment {})",
+                lacking.join(", "),
+                story.reservation.unwrap_or("NONE"),
+                story.payment.unwrap_or("NONE")
+            )
+        });
+    }
+    finding
+}
+
+/// The orders by id.
+pub(super) fn by_id(orders: &[Order]) -> HashMap<Uuid, &Order> {
+    orders.iter().map(|order| (order.id, order)).collect()
+}

@@ -1,0 +1,202 @@
+//! `portolan audit`: holds the invariants of the design against everything that is stored.
+//!
+//! The auditor reads the databases of the four services, the payment provider's ledger and the
+//! Kafka topics, and says what does not agree. It shares no code with the services but the
+//! contracts: it reads their tables itself, with its own queries and its own idea of the state
+//! machines, so that a mistake of theirs is not repeated here. That is why its SQL is checked
+//! when it runs and not, as everywhere else, when it is compiled: the macros know one database
+//! for each crate, and these are five.
+//!
+//! Two kinds of invariants: `I1` to `I10` hold at any time and can be checked while the shop is
+//! working (`--online`); `Q1` to `Q9` hold when it has come to rest, which the default waits for.
+//! Nothing is ever written. Every database is read in one read-only transaction, as of one
+//! moment; across databases the order of reading makes the comparison safe (see [`sources`]).
+
+mod invariants;
+mod inventory;
+mod messaging;
+mod notification;
+mod order;
+mod payment;
+mod provider;
+mod report;
+mod requests;
+mod sources;
+mod topics;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use invariants::Rules;
+use report::{Report, Verdict};
+use sources::{Databases, Snapshot};
+use topics::Kafka;
+
+use crate::{cli::StateArg, out};
+
+/// How long to wait before looking again.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Exit code: something does not hold.
+const VIOLATED: u8 = 1;
+/// Exit code: the auditor could not look.
+const UNCHECKED: u8 = 2;
+
+/// Checks the invariants over all databases, topics and ledgers; exit code 1 if one is violated,
+/// 2 if they could not be checked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    state: StateArg,
+    /// The order service's database; with the four others, instead of the state directory.
+    #[arg(long, value_name = "URL", requires_all = ["inventory_url", "payment_url", "notification_url", "psp_url"])]
+    order_url: Option<String>,
+    /// The inventory service's database.
+    #[arg(long, value_name = "URL", requires = "order_url")]
+    inventory_url: Option<String>,
+    /// The payment service's database.
+    #[arg(long, value_name = "URL", requires = "order_url")]
+    payment_url: Option<String>,
+    /// The notification service's database.
+    #[arg(long, value_name = "URL", requires = "order_url")]
+    notification_url: Option<String>,
+    /// The payment provider's database.
+    #[arg(long, value_name = "URL", requires = "order_url")]
+    psp_url: Option<String>,
+    /// Kafka's bootstrap brokers.
+    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    brokers: String,
+    /// What stands before every topic's name.
+    #[arg(long, default_value = "", value_name = "PREFIX")]
+    topic_prefix: String,
+    /// Check only what holds at any time, and do not wait.
+    #[arg(long, conflicts_with = "quiescent")]
+    online: bool,
+    /// Wait for rest and check everything; the default.
+    #[arg(long)]
+    quiescent: bool,
+    /// How long to wait for rest.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    settle_secs: u64,
+    /// The limit of open orders that the order service is configured with; 0 for none.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    open_order_limit: i64,
+    /// Every attempt to place an order, one JSON object {"user","key","order"} a line, order null
+    /// when no answer came: then Q1 compares them with the orders.
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
+    /// Accept dead letters whose reason is written down.
+    #[arg(long)]
+    accept_explained_dead_letters: bool,
+    /// Print JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the audit and prints its report. What keeps the auditor from looking ends in one line on
+/// standard error and exit code 2.
+///
+/// # Errors
+/// The report cannot be turned into text.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let report = match audit(&args).await {
+        Ok(report) => report,
+        Err(error) => {
+            out::error(&format!("audit: could not check: {error:#}"));
+            return Ok(ExitCode::from(UNCHECKED));
+        }
+    };
+    let text = if args.json { serde_json::to_string_pretty(&report)? } else { report.table() };
+    out::line(&text);
+    Ok(match report.verdict {
+        Verdict::Clean => ExitCode::SUCCESS,
+        Verdict::Violated | Verdict::NotAtRest => ExitCode::from(VIOLATED),
+    })
+}
+
+async fn audit(args: &Args) -> anyhow::Result<Report> {
+    let databases = args.databases()?;
+    let kafka = Kafka { brokers: args.brokers.clone(), topic_prefix: args.topic_prefix.clone() };
+    let rules = Rules {
+        open_order_limit: args.open_order_limit,
+        explained_dead_letters: args.accept_explained_dead_letters,
+        attempts: args.requests.as_deref().map(requests::read).transpose()?,
+        fences: sources::fences(&databases).await?,
+    };
+    if args.online {
+        let all = Snapshot::read(&databases, &kafka).await?;
+        return Ok(Report::new(true, invariants::at_any_time(&all, &rules), vec![], notes(&all)));
+    }
+    settle(&databases, &kafka, &rules, Duration::from_secs(args.settle_secs)).await
+}
+
+/// Checks everything as soon as nothing is under way, and again while it might only be that an
+/// event is still on its way: what must hold at any time gets no second chance.
+async fn settle(
+    databases: &Databases,
+    kafka: &Kafka,
+    rules: &Rules,
+    patience: Duration,
+) -> anyhow::Result<Report> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let unfinished = sources::unfinished(databases).await?;
+        let over = Instant::now() >= deadline;
+        if unfinished.is_empty() || over {
+            let report = check(databases, kafka, rules, unfinished).await?;
+            if over || report.verdict == Verdict::Clean || report.breaks_at_any_time() {
+                return Ok(report);
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn check(
+    databases: &Databases,
+    kafka: &Kafka,
+    rules: &Rules,
+    unfinished: Vec<String>,
+) -> anyhow::Result<Report> {
+    let all = Snapshot::read(databases, kafka).await?;
+    let mut findings = invariants::at_any_time(&all, rules);
+    // What is under way would break the other invariants without meaning anything.
+    if unfinished.is_empty() {
+        findings.extend(invariants::at_rest(&all, rules));
+    }
+    Ok(Report::new(false, findings, unfinished, notes(&all)))
+}
+
+fn notes(all: &Snapshot) -> Vec<String> {
+    all.topics
+        .truncated
+        .iter()
+        .map(|topic| {
+            format!("{}: the broker dropped old records, so only the others count", topic.name())
+        })
+        .collect()
+}
+
+impl Args {
+    fn databases(&self) -> anyhow::Result<Databases> {
+        let urls = (
+            &self.order_url,
+            &self.inventory_url,
+            &self.payment_url,
+            &self.notification_url,
+            &self.psp_url,
+        );
+        let (Some(order), Some(inventory), Some(payment), Some(notification), Some(psp)) = urls
+        else {
+            return Databases::read(&self.state.state.join("databases.json"));
+        };
+        Ok(Databases {
+            order: order.clone(),
+            inventory: inventory.clone(),
+            payment: payment.clone(),
+            notification: notification.clone(),
+            psp: psp.clone(),
+        })
+    }
+}

@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{audit, local, replay, seed, token};
+
+/// Runs Portolan on this machine, and looks after what runs.
+#[derive(Debug, Parser)]
+#[command(name = "portolan", version)]
+pub(crate) struct Cli {
+    /// Plain output, whatever it is written to (<https://no-color.org>).
+    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, default_missing_value = "1")]
+    pub no_color: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which local installation is meant.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct StateArg {
+    /// The directory that holds everything the local installation writes.
+    #[arg(long, env = "PORTOLAN_STATE", default_value = ".portolan", value_name = "DIR")]
+    pub state: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Starts PostgreSQL, Kafka, Redis, the payment provider and the five services, and keeps them running.
+    Up(Box<local::UpArgs>),
+    /// Stops what `up` started.
+    Down(StateArg),
+    /// Shows what runs: state, port, process and memory.
+    Status(StateArg),
+    /// Prints a token of the local issuer, for use with curl.
+    Token(token::Args),
+    /// Loads the catalogue and its stock into inventory.
+    Seed(seed::Args),
+    /// Places the orders of a file through the gateway and compares the outcome with the file.
+    Replay(replay::Args),
+    /// Checks the invariants over all databases and the provider's ledger.
+    Audit(audit::Args),
+}

@@ -1,0 +1,56 @@
+use std::path::PathBuf;
+
+use crate::cli::StateArg;
+
+/// How to run the local installation.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub state: StateArg,
+    /// Runs in the background; returns when everything is ready.
+    #[arg(long, short = 'd')]
+    pub detach: bool,
+    /// Removes all data first.
+    #[arg(long)]
+    pub reset: bool,
+    /// Leaves the catalogue as it is.
+    #[arg(long)]
+    pub no_seed: bool,
+    /// The catalogue to load.
+    #[arg(long, default_value = "data/catalogue.csv")]
+    pub catalogue: PathBuf,
+    /// How many replicas of every service, 1 or 2. Overrides the configuration file.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2))]
+    pub replicas: Option<u16>,
+    /// Added to every port, so that several installations fit on one machine.
+    #[arg(long, env = "PORTOLAN_PORT_OFFSET", default_value_t = 0)]
+    pub port_offset: u16,
+    /// Ports and replicas, as TOML. Read if it exists; must exist when named.
+    #[arg(long, env = "PORTOLAN_HOST_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A setting of one service, for instance `order.orders.deadline_secs=60`. May be repeated.
+    #[arg(long = "set", value_name = "SERVICE.KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where the services' programs are; by default where this program is.
+    #[arg(long, env = "PORTOLAN_BIN_DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Where Kafka's jars are; by default where `scripts/kafka-fetch` puts them.
+    #[arg(long, env = "PORTOLAN_KAFKA_DIR")]
+    pub kafka_dir: Option<PathBuf>,
+    /// The base of the user's caches (XDG base directory specification).
+    #[arg(long, env = "XDG_CACHE_HOME", hide = true)]
+    pub cache_home: Option<PathBuf>,
+    /// Where PostgreSQL's programs are; by default the newest that is installed.
+    #[arg(long, env = "PORTOLAN_POSTGRES_BIN")]
+    pub postgres_bin: Option<PathBuf>,
+    /// The search path for programs.
+    #[arg(long, env = "PATH", hide = true, hide_env_values = true, default_value = "")]
+    pub path: String,
+    /// The system user that PostgreSQL runs as when this program runs as root.
+    #[arg(long, env = "PORTOLAN_POSTGRES_USER", default_value = "postgres")]
+    pub postgres_user: String,
+    /// This process is the background half of `--detach`.
+    #[arg(long, hide = true)]
+    pub daemon: bool,
+}

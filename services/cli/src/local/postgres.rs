@@ -1,0 +1,216 @@
+//! One PostgreSQL server with a role and a database for each service.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, chown},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use nix::{
+    sys::signal::Signal,
+    unistd::{User, geteuid},
+};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, postgres::PgConnection};
+
+use super::{
+    component::{Component, Program},
+    ports::loopback,
+    probe::Probe,
+    programs::Programs,
+    settings::Settings,
+    state::{StateDir, write_private},
+};
+
+/// Those who own a database.
+pub(crate) const OWNERS: [&str; 5] = ["order", "inventory", "payment", "notification", "psp"];
+
+/// The server, and how it is reached.
+#[derive(Debug)]
+pub(crate) struct Postgres<'a> {
+    state: &'a StateDir,
+    programs: &'a Programs,
+    port: u16,
+    /// The unprivileged user it runs as: PostgreSQL refuses to run as root.
+    user: Option<User>,
+}
+
+impl<'a> Postgres<'a> {
+    /// # Errors
+    /// The unprivileged user does not exist.
+    pub(crate) fn new(
+        state: &'a StateDir,
+        programs: &'a Programs,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        let user = if geteuid().is_root() {
+            let name = &settings.postgres_user;
+            let user = User::from_name(name)?;
+            Some(user.with_context(|| {
+                format!("PostgreSQL cannot run as root, and there is no user {name:?} for it")
+            })?)
+        } else {
+            None
+        };
+        Ok(Self { state, programs, port: settings.ports.postgres, user })
+    }
+
+    /// Makes the cluster if there is none.
+    ///
+    /// # Errors
+    /// PostgreSQL's own, or the directory cannot be made.
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
+        let data = self.state.postgres();
+        if data.join("PG_VERSION").exists() {
+            return Ok(());
+        }
+        // Made aside and moved, so that an interrupted attempt is not taken for a cluster.
+        let new = data.with_extension("new");
+        if new.exists() {
+            fs::remove_dir_all(&new)?;
+        }
+        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        if let Some(user) = &self.user {
+            chown(&new, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+        let locale = if cfg!(target_os = "linux") { "C.UTF-8" } else { "C" };
+        let initdb = self
+            .program("initdb", &[], &new)
+            .args(["-U", "postgres", "--encoding=UTF8", "--auth=trust", "--no-instructions"])
+            .args(["--locale", locale]);
+        run(initdb.command(), "initdb", "")?;
+        self.protect(&new)?;
+        fs::rename(&new, &data)?;
+        Ok(())
+    }
+
+    /// Gives the superuser a password and lets nobody in without one.
+    fn protect(&self, data: &Path) -> anyhow::Result<()> {
+        // Hexadecimal digits need no quoting.
+        let password = self.state.secret("postgres")?;
+        let single = self.program("postgres", &["--single"], data).args(["postgres"]);
+        let statement = format!("ALTER ROLE postgres PASSWORD '{password}'\n");
+        run(single.command(), "postgres --single", &statement)?;
+        let rules = "# Over the loopback interface, with a password.\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(data.join("pg_hba.conf"), rules)?;
+        Ok(())
+    }
+
+    /// A program of PostgreSQL that works on a data directory, as the unprivileged user if there is one. The `first`
+    /// arguments go before the directory.
+    fn program(&self, name: &str, first: &[&str], data: &Path) -> Program {
+        let path = self.programs.postgres(name);
+        match (&self.user, &self.programs.setpriv) {
+            (Some(user), Some(setpriv)) => Program::new(setpriv, data)
+                .args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)])
+                .args(["--clear-groups".into(), path.into_os_string()])
+                .args(first)
+                // That user may not be able to come here by the path (root's home is closed), but is here already.
+                .args(["-D", "/proc/self/cwd"]),
+            _ => Program::new(path, data).args(first).args(["-D".as_ref(), data.as_os_str()]),
+        }
+    }
+
+    pub(crate) fn component(&self) -> anyhow::Result<Component> {
+        let mut program = self.program("postgres", &[], &self.state.postgres());
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={}", self.port),
+            "unix_socket_directories=".to_owned(),
+            "max_connections=300".to_owned(),
+            "shared_buffers=128MB".to_owned(),
+            "wal_compression=on".to_owned(),
+            "max_wal_size=2GB".to_owned(),
+            "idle_in_transaction_session_timeout=60s".to_owned(),
+            "log_checkpoints=off".to_owned(),
+        ];
+        for setting in settings {
+            program = program.args(["-c".to_owned(), setting]);
+        }
+        Ok(Component {
+            name: "postgres".to_owned(),
+            port: self.port,
+            program,
+            // Fast shutdown: ends the sessions instead of waiting for them.
+            stop_signal: Signal::SIGINT,
+            grace: Duration::from_secs(30),
+            probe: Probe::Postgres(self.superuser()?),
+        })
+    }
+
+    fn superuser(&self) -> anyhow::Result<String> {
+        let password = self.state.secret("postgres")?;
+        Ok(format!("postgres://postgres:{password}@{}/postgres", loopback(self.port)))
+    }
+
+    /// The address of a service's database, with its password.
+    ///
+    /// # Errors
+    /// The secrets cannot be read.
+    pub(crate) fn url(&self, owner: &str) -> anyhow::Result<String> {
+        let password = self.state.secret(owner)?;
+        Ok(format!(
+            "postgres://portolan_{owner}:{password}@{}/portolan_{owner}",
+            loopback(self.port)
+        ))
+    }
+
+    /// Makes roles and databases as far as they are missing, and writes down their addresses.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(crate) async fn create_databases(&self) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect(&self.superuser()?).await?;
+        for owner in OWNERS {
+            create_database(&mut connection, owner, &self.state.secret(owner)?)
+                .await
+                .with_context(|| format!("cannot create the database portolan_{owner}"))?;
+        }
+        connection.close().await?;
+        let urls = OWNERS
+            .into_iter()
+            .map(|owner| Ok((owner, self.url(owner)?)))
+            .collect::<anyhow::Result<std::collections::BTreeMap<_, _>>>()?;
+        write_private(&self.state.databases(), &serde_json::to_vec_pretty(&urls)?)
+    }
+}
+
+/// Names and passwords are ours: letters, digits and underscores.
+async fn create_database(
+    connection: &mut PgConnection,
+    owner: &str,
+    password: &str,
+) -> sqlx::Result<()> {
+    let name = format!("portolan_{owner}");
+    let role = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");
+    let verb = if role.bind(&name).fetch_one(&mut *connection).await? { "ALTER" } else { "CREATE" };
+    connection
+        .execute(AssertSqlSafe(format!("{verb} ROLE {name} LOGIN PASSWORD '{password}'")))
+        .await?;
+    let there = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)");
+    if !there.bind(&name).fetch_one(&mut *connection).await? {
+        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name} OWNER {name}"))).await?;
+    }
+    connection
+        .execute(AssertSqlSafe(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")))
+        .await?;
+    Ok(())
+}
+
+/// Runs a program to its end with some input.
+fn run(mut command: Command, name: &str, input: &str) -> anyhow::Result<()> {
+    let mut child =
+        command.stdin(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " / ");
+        bail!("{name} failed ({}): {said}", output.status);
+    }
+    Ok(())
+}

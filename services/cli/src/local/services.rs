@@ -1,0 +1,219 @@
+//! The payment provider and the five services: their configuration files and how they are started.
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use portolan_auth::hash_password;
+
+use super::{
+    component::{Component, Program},
+    ports::{Ports, loopback},
+    postgres::{OWNERS, Postgres},
+    probe::Probe,
+    programs::Programs,
+    settings::Settings,
+    state::{StateDir, write_private},
+};
+
+pub(crate) use portolan_auth::Role;
+
+/// What tokens of the local issuer say about their origin and their use.
+pub(crate) const ISSUER: &str = "portolan-dev";
+pub(crate) const AUDIENCE: &str = "portolan";
+
+/// The users that everybody may try the local shop with: names, roles. The password is the name and `-demo`.
+pub(crate) const DEMO_USERS: [(&str, Role); 3] =
+    [("alice", Role::Customer), ("bob", Role::Customer), ("olga", Role::Operator)];
+
+/// The password of a demo user.
+pub(crate) fn demo_password(user: &str) -> String {
+    format!("{user}-demo")
+}
+
+/// A service, in the order of starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Psp,
+    Inventory,
+    Payment,
+    Notification,
+    Order,
+    Gateway,
+}
+
+impl Service {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Psp,
+        Self::Inventory,
+        Self::Payment,
+        Self::Notification,
+        Self::Order,
+        Self::Gateway,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Psp => "psp",
+            Self::Inventory => "inventory",
+            Self::Payment => "payment",
+            Self::Notification => "notification",
+            Self::Order => "order",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    const fn first_port(self, ports: &Ports) -> u16 {
+        match self {
+            Self::Psp => ports.psp,
+            Self::Inventory => ports.inventory,
+            Self::Payment => ports.payment,
+            Self::Notification => ports.notification,
+            Self::Order => ports.order,
+            Self::Gateway => ports.gateway,
+        }
+    }
+
+    /// The port of a replica, counted from 0.
+    pub(crate) fn port(self, ports: &Ports, replica: u16) -> u16 {
+        self.first_port(ports) + replica * ports.replica_distance
+    }
+
+    /// The provider is somebody else's, and there is one of it.
+    pub(crate) const fn replicas(self, wanted: u16) -> u16 {
+        match self {
+            Self::Psp => 1,
+            Self::Inventory | Self::Payment | Self::Notification | Self::Order | Self::Gateway => {
+                wanted
+            }
+        }
+    }
+
+    const fn uses_kafka(self) -> bool {
+        !matches!(self, Self::Psp | Self::Gateway)
+    }
+
+    /// What a replica is called.
+    pub(crate) fn label(self, replica: u16) -> String {
+        match replica {
+            0 => self.name().to_owned(),
+            other => format!("{}-{}", self.name(), other + 1),
+        }
+    }
+}
+
+/// Everything that the services' configuration is made of.
+#[derive(Debug)]
+pub(crate) struct Wiring<'a> {
+    pub state: &'a StateDir,
+    pub programs: &'a Programs,
+    pub settings: &'a Settings,
+    pub postgres: &'a Postgres<'a>,
+    pub brokers: String,
+}
+
+impl Wiring<'_> {
+    /// Writes the configuration of one replica and says how to start it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn component(&self, service: Service, replica: u16) -> anyhow::Result<Component> {
+        let ports = &self.settings.ports;
+        let label = service.label(replica);
+        let file = self.state.config().join(format!("{label}.toml"));
+        write_private(&file, self.config(service, replica)?.as_bytes())?;
+        let mut program = Program::new(self.programs.service(service.name()), self.state.root())
+            .env("PORTOLAN_CONFIG", &file.display().to_string());
+        for setting in &self.settings.overrides {
+            if setting.service == service.name() {
+                program = program.env(&setting.variable, &setting.value);
+            }
+        }
+        let port = service.port(ports, replica);
+        Ok(Component {
+            name: label,
+            port,
+            program,
+            stop_signal: Signal::SIGTERM,
+            // The services drain for 20 s at most.
+            grace: Duration::from_secs(25),
+            probe: Probe::Ready(port + ports.admin_distance),
+        })
+    }
+
+    fn config(&self, service: Service, replica: u16) -> anyhow::Result<String> {
+        let ports = &self.settings.ports;
+        let port = service.port(ports, replica);
+        let url = |of: Service| {
+            // A replica talks to its like, so that both halves of the installation are in use.
+            let replica = replica.min(of.replicas(self.settings.replicas) - 1);
+            quoted(&format!("http://{}", loopback(of.port(ports, replica))))
+        };
+        let mut text = String::from("# Written by `portolan up`; changes are lost.\n");
+        match service {
+            Service::Order => writeln!(text, "inventory_url = {}", url(Service::Inventory))?,
+            Service::Gateway => {
+                writeln!(text, "order_url = {}", url(Service::Order))?;
+                writeln!(text, "inventory_url = {}", url(Service::Inventory))?;
+            }
+            Service::Psp | Service::Inventory | Service::Payment | Service::Notification => {}
+        }
+        let (listen, admin) = (loopback(port), loopback(port + ports.admin_distance));
+        writeln!(text, "\n[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"")?;
+        if OWNERS.contains(&service.name()) {
+            writeln!(text, "\n[database]\nurl = {}", quoted(&self.postgres.url(service.name())?))?;
+        }
+        if service.uses_kafka() {
+            writeln!(text, "\n[kafka]\nbrokers = {}", quoted(&self.brokers))?;
+        }
+        match service {
+            Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp))?,
+            Service::Gateway => text.push_str(&self.gateway_auth()?),
+            Service::Psp | Service::Inventory | Service::Notification | Service::Order => {}
+        }
+        Ok(text)
+    }
+
+    fn gateway_auth(&self) -> anyhow::Result<String> {
+        let mut text = format!(
+            "\n[auth]\nissuer = {}\naudience = {}\n\n[dev_issuer]\nenabled = true\nkey_file = {}\n",
+            quoted(ISSUER),
+            quoted(AUDIENCE),
+            quoted(&self.state.issuer_key().display().to_string()),
+        );
+        for (user, role) in DEMO_USERS {
+            let hash = hash_password(&demo_password(user)).context("a demo user's password")?;
+            write!(
+                text,
+                "\n[[dev_issuer.users]]\nusername = {}\npassword_hash = {}\nroles = [{}]\n",
+                quoted(user),
+                quoted(&hash),
+                quoted(role.as_str()),
+            )?;
+        }
+        Ok(text)
+    }
+}
+
+/// A TOML basic string. JSON's escapes are a subset of TOML's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_replica_is_ten_ports_up_and_there_is_one_provider() {
+        let ports = Ports::default();
+        assert_eq!(Service::Order.port(&ports, 1), 8451);
+        assert_eq!(Service::Order.label(1), "order-2");
+        assert_eq!(Service::Psp.replicas(2), 1);
+    }
+
+    #[test]
+    fn any_path_becomes_a_valid_string_of_the_configuration() {
+        assert_eq!(quoted(r#"/a "b"\c"#), r#""/a \"b\"\\c""#);
+    }
+}

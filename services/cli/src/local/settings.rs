@@ -1,0 +1,111 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use figment::{
+    Figment,
+    providers::{Format as _, Toml},
+};
+use serde::Deserialize;
+
+use super::{args::UpArgs, ports::Ports};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "portolan.toml";
+
+/// What the configuration file may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    replicas: Option<u16>,
+    ports: Ports,
+}
+
+/// One setting of one service: becomes a variable of its environment, which wins over its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Override {
+    pub service: String,
+    pub variable: String,
+    pub value: String,
+}
+
+/// How the installation is to be: command line over file over defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub ports: Ports,
+    pub replicas: u16,
+    pub overrides: Vec<Override>,
+    pub postgres_user: String,
+    /// The catalogue to load, unless it is to be left as it is.
+    pub catalogue: Option<PathBuf>,
+}
+
+impl Settings {
+    /// # Errors
+    /// The file is missing though named, cannot be read, or says something unknown; or an argument is out of range.
+    pub(crate) fn load(args: &UpArgs) -> anyhow::Result<Self> {
+        let file = read(args.config.as_deref())?;
+        let replicas = args.replicas.or(file.replicas).unwrap_or(1);
+        if !(1..=2).contains(&replicas) {
+            bail!("replicas must be 1 or 2, not {replicas}");
+        }
+        Ok(Self {
+            ports: file.ports.shifted(args.port_offset)?,
+            replicas,
+            overrides: args.set.iter().map(|text| parse_override(text)).collect::<Result<_, _>>()?,
+            postgres_user: args.postgres_user.clone(),
+            catalogue: (!args.no_seed).then(|| args.catalogue.clone()),
+        })
+    }
+}
+
+fn read(named: Option<&Path>) -> anyhow::Result<File> {
+    let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    if !path.exists() {
+        return match named {
+            Some(path) => bail!("the configuration file {} does not exist", path.display()),
+            None => Ok(File::default()),
+        };
+    }
+    Figment::new()
+        .merge(Toml::file_exact(path))
+        .extract()
+        .with_context(|| format!("the configuration file {}", path.display()))
+}
+
+fn parse_override(text: &str) -> anyhow::Result<Override> {
+    let parsed = text.split_once('=').and_then(|(path, value)| {
+        let (service, key) = path.split_once('.')?;
+        (!service.is_empty() && !key.is_empty()).then(|| Override {
+            service: service.to_owned(),
+            variable: format!("PORTOLAN__{}", key.to_uppercase().replace('.', "__")),
+            value: value.to_owned(),
+        })
+    });
+    parsed.with_context(|| format!("--set takes SERVICE.KEY=VALUE, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_becomes_a_variable_of_one_service() {
+        let parsed = parse_override("order.orders.deadline_secs=60").unwrap();
+        assert_eq!(parsed.service, "order");
+        assert_eq!(parsed.variable, "PORTOLAN__ORDERS__DEADLINE_SECS");
+        assert_eq!(parsed.value, "60");
+        for bad in ["order", "order=1", ".x=1", "order.=1"] {
+            assert!(parse_override(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_named() {
+        let error = Figment::new()
+            .merge(Toml::string("[ports]\ngatewy = 1"))
+            .extract::<File>()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("gatewy"), "{error}");
+    }
+}

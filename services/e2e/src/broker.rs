@@ -1,0 +1,117 @@
+use std::{path::PathBuf, time::Duration};
+
+use portolan_proto::TOPICS;
+use portolan_testkit::eventually;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+use crate::{Program, Scratch, free_port};
+
+const PARTITIONS: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(30);
+const SETTINGS: &str = include_str!("../../../deploy/local/kafka/server.properties");
+const LOGGING: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka/log4j2.yaml");
+
+/// The consumer groups, each with a topic of dead letters.
+pub(crate) const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
+
+/// A Kafka broker for one test, which may take it away and bring it back.
+#[derive(Debug)]
+pub struct Broker {
+    program: Program,
+    address: String,
+    _scratch: Scratch,
+}
+
+impl Broker {
+    /// Formats a directory and starts a broker on it, with the shop's topics.
+    pub async fn start() -> Self {
+        let scratch = Scratch::new();
+        let port = free_port();
+        let settings = SETTINGS
+            .replace("@PORT@", &port.to_string())
+            .replace("@CONTROLLER_PORT@", &free_port().to_string())
+            .replace("@DATA@", &scratch.path().join("data").display().to_string());
+        let settings = scratch.write("server.properties", &settings);
+        let file = settings.display().to_string();
+        let format = ["kafka.tools.StorageTool", "format", "-t", "cG9ydG9sYW4tZTJlLTAwMQ", "-c", &file];
+        let formatted = java("format", &format, &settings).run(PATIENCE).await;
+        assert_eq!(formatted.code, Some(0), "{}", formatted.output);
+        let mut program = java("kafka", &["kafka.Kafka", &file], &settings);
+        program.start();
+        let broker = Self { program, address: format!("127.0.0.1:{port}"), _scratch: scratch };
+        broker.ready().await;
+        create_topics(&broker.address).await;
+        broker
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Takes it away without warning.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Brings it back with everything that it had stored.
+    pub async fn restart(&mut self) {
+        self.program.start();
+        self.ready().await;
+    }
+
+    async fn ready(&self) {
+        eventually(PATIENCE, "the test's own broker answers", async || {
+            let client: BaseConsumer = client(&self.address).create().ok()?;
+            let asked = tokio::task::spawn_blocking(move || {
+                client.fetch_metadata(None, Duration::from_secs(1)).is_ok()
+            });
+            asked.await.ok()?.then_some(())
+        })
+        .await;
+    }
+}
+
+fn client(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address).set("log_level", "0");
+    config
+}
+
+async fn create_topics(address: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        client(address).create().expect("an admin client");
+    let names: Vec<String> = TOPICS
+        .iter()
+        .map(|topic| topic.name().to_owned())
+        .chain(GROUPS.iter().map(|group| format!("portolan.dlq.{group}.v1")))
+        .collect();
+    let topics: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+        .collect();
+    let created = admin.create_topics(&topics, &AdminOptions::new()).await.expect("an answer");
+    for topic in created {
+        topic.expect("a new topic");
+    }
+}
+
+fn java(name: &str, arguments: &[&str], settings: &std::path::Path) -> Program {
+    let logging = format!("-Dlog4j2.configurationFile={LOGGING}");
+    let classes = format!("{}/*", kafka_directory().display());
+    let mut all = vec!["-Xmx256m", "-XX:+UseSerialGC", &logging, "-cp", &classes];
+    all.extend(arguments);
+    Program::new(name, PathBuf::from("java"), &all, settings.to_path_buf())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test servers are named by the environment")]
+fn kafka_directory() -> PathBuf {
+    let named = std::env::var_os("PORTOLAN_KAFKA_DIR").map(PathBuf::from);
+    named.expect("PORTOLAN_KAFKA_DIR is not set: `make test` fetches Kafka and sets it")
+}

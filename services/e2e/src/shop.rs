@@ -1,0 +1,422 @@
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use nix::sys::signal::Signal;
+use portolan_auth::{Issuer, hash_password};
+use portolan_proto::{
+    TOPICS,
+    common::v1::Money,
+    inventory::v1::{
+        ImportProductsRequest, ImportedProduct,
+        inventory_service_client::InventoryServiceClient,
+    },
+};
+use portolan_testkit::{TestDb, TestKafka, TestRecord, eventually};
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::{
+    Program, Scratch,
+    broker::GROUPS,
+    config::{AUDIENCE, Config, ISSUER, Ports},
+    customer::Attempt,
+    free_port, program,
+};
+
+/// How many shops may run at once in one test binary.
+static SHOPS: Semaphore = Semaphore::const_new(2);
+
+/// How long a process may take to become ready, with everything else going on.
+const READY: Duration = Duration::from_secs(40);
+
+/// The password of every user of the development issuer.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// The users who can log in: two customers and an operator.
+const USERS: [(&str, &str); 3] = [("alice", "customer"), ("bob", "customer"), ("olga", "operator")];
+
+/// What every shop sells: SKU, price in pence, opening stock.
+pub(crate) const CATALOGUE: [(&str, i64, i64); 3] =
+    [("TEAPOT", 1_250, 100_000), ("CUP", 300, 100_000), ("CLOCK", 9_900, 3)];
+
+/// The programs of a shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// The payment provider's simulator: always one.
+    Psp,
+    Inventory,
+    Order,
+    Payment,
+    Notification,
+    Gateway,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Psp, Self::Inventory, Self::Order, Self::Payment, Self::Notification, Self::Gateway];
+
+    /// Its short name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Psp => "psp",
+            Self::Inventory => "inventory",
+            Self::Order => "order",
+            Self::Payment => "payment",
+            Self::Notification => "notification",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    const fn has_database(self) -> bool {
+        !matches!(self, Self::Gateway)
+    }
+}
+
+/// How a shop differs from the usual one.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processes of each service; there is always one provider.
+    pub replicas: usize,
+    /// How long an order may stay undecided.
+    pub deadline_secs: u32,
+    /// How long the payment service waits for the provider.
+    pub payment_timeout_ms: u64,
+    /// How long the provider takes for `tok_late`.
+    pub late_ms: u64,
+    /// A broker other than the one that all tests share.
+    pub broker: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            deadline_secs: 900,
+            payment_timeout_ms: 1_000,
+            late_ms: 2_000,
+            broker: None,
+        }
+    }
+}
+
+/// One process of the shop.
+#[derive(Debug)]
+struct Replica {
+    ports: Ports,
+    program: Mutex<Program>,
+}
+
+impl Replica {
+    fn program(&self) -> MutexGuard<'_, Program> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running shop of its own for one test. Everything ends with it.
+#[derive(Debug)]
+pub struct Shop {
+    // First, so that the processes are gone before their databases and topics go.
+    replicas: BTreeMap<(Service, usize), Replica>,
+    pub(crate) databases: BTreeMap<Service, TestDb>,
+    kafka: Option<TestKafka>,
+    pub(crate) brokers: String,
+    pub(crate) topic_prefix: String,
+    pub(crate) scratch: Scratch,
+    pub(crate) attempts: Mutex<Vec<Attempt>>,
+    pub(crate) http: reqwest::Client,
+    pub(crate) issuer: Issuer,
+    options: Options,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Shop {
+    /// A shop with one process of each kind, stocked and ready.
+    pub async fn open() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// A shop that differs from the usual one.
+    pub async fn with(options: Options) -> Self {
+        let shop = Self::build(options).await;
+        shop.migrate().await;
+        for replica in shop.replicas.values() {
+            replica.program().start();
+        }
+        for (service, index) in shop.replicas.keys() {
+            shop.ready(*service, *index).await;
+        }
+        shop.stock().await;
+        shop
+    }
+
+    async fn build(options: Options) -> Self {
+        let permit = SHOPS.acquire().await.expect("an open semaphore");
+        let mut databases = BTreeMap::new();
+        for service in Service::ALL.into_iter().filter(|service| service.has_database()) {
+            databases.insert(service, TestDb::new(&[]).await);
+        }
+        let (kafka, (brokers, topic_prefix, partitions)) = match &options.broker {
+            Some(broker) => (None, (broker.clone(), String::new(), 3)),
+            None => {
+                let mut kafka = TestKafka::new(&TOPICS).await;
+                let dead = GROUPS.map(|group| format!("portolan.dlq.{group}.v1"));
+                kafka.create(&dead.each_ref().map(String::as_str)).await;
+                let parts = kafka.config_parts();
+                (Some(kafka), parts)
+            }
+        };
+        let scratch = Scratch::new();
+        let key_file = scratch.path().join("issuer.pem");
+        let issuer = Issuer::open(&key_file, ISSUER, AUDIENCE).expect("an issuer");
+        let mut shop = Self {
+            replicas: BTreeMap::new(),
+            databases,
+            kafka,
+            brokers,
+            topic_prefix,
+            scratch,
+            attempts: Mutex::default(),
+            http: client(),
+            issuer,
+            options,
+            _permit: permit,
+        };
+        shop.configure(partitions);
+        shop
+    }
+
+    fn configure(&mut self, partitions: i32) {
+        let mut ports = BTreeMap::new();
+        for service in Service::ALL {
+            let count = if service == Service::Psp { 1 } else { self.options.replicas };
+            for index in 0..count {
+                let pair = Ports { service: free_port(), admin: free_port() };
+                ports.insert((service, index), pair);
+            }
+        }
+        for (&(service, index), &own) in &ports {
+            let peer = |peer| ports.get(&(peer, index)).or(ports.get(&(peer, 0))).map(|p| p.url());
+            let peer = |service| peer(service).expect("every service has a first replica");
+            let config = self.config(service, &peer).server(own);
+            let config = match self.databases.get(&service) {
+                Some(database) => config.database(database.url()),
+                None => config,
+            };
+            let config = match service {
+                Service::Psp | Service::Gateway => config,
+                Service::Inventory | Service::Order | Service::Payment | Service::Notification => {
+                    config.kafka(&self.brokers, &self.topic_prefix, partitions)
+                }
+            };
+            let name = format!("{}-{index}", service.name());
+            let file = self.scratch.write(&format!("{name}.toml"), config.text());
+            let program = Program::new(&name, binary(service), &[], file);
+            let replica = Replica { ports: own, program: Mutex::new(program) };
+            self.replicas.insert((service, index), replica);
+        }
+    }
+
+    /// The keys that only this service has.
+    fn config(&self, service: Service, peer: &dyn Fn(Service) -> String) -> Config {
+        let options = &self.options;
+        match service {
+            Service::Psp => Config::new(&format!("late_ms = {}", options.late_ms)),
+            Service::Order => {
+                Config::new(&format!("inventory_url = '{}'", peer(Service::Inventory))).section(
+                    "orders",
+                    &format!("deadline_secs = {}\nsweep_interval_ms = 200", options.deadline_secs),
+                )
+            }
+            Service::Payment => Config::new("").section(
+                "psp",
+                &format!(
+                    "url = '{}'\ntimeout_ms = {}\nretry_base_ms = 50\nretry_cap_ms = 500",
+                    peer(Service::Psp),
+                    options.payment_timeout_ms
+                ),
+            ),
+            Service::Inventory | Service::Notification => Config::new(""),
+            Service::Gateway => Config::new(&format!(
+                "order_url = '{}'\ninventory_url = '{}'",
+                peer(Service::Order),
+                peer(Service::Inventory)
+            ))
+            .section("auth", &format!("issuer = '{ISSUER}'\naudience = '{AUDIENCE}'"))
+            .section("dev_issuer", &self.dev_issuer()),
+        }
+    }
+
+    fn dev_issuer(&self) -> String {
+        let hash = hash_password(PASSWORD).expect("a password hash");
+        let users = USERS.map(|(name, role)| {
+            format!("{{ username = '{name}', password_hash = '{hash}', roles = ['{role}'] }}")
+        });
+        let key_file = self.scratch.path().join("issuer.pem");
+        let key_file = key_file.display();
+        format!("enabled = true\nkey_file = '{key_file}'\nusers = [{}]", users.join(", "))
+    }
+
+    async fn migrate(&self) {
+        let migrations = self.databases.keys().map(|&service| async move {
+            let file = self.config_file(service, 0);
+            let name = format!("{}-migrate", service.name());
+            let run = Program::new(&name, binary(service), &["migrate"], file).run(READY).await;
+            assert_eq!(run.code, Some(0), "{} migrate: {}", service.name(), run.output);
+        });
+        join_all(migrations).await;
+    }
+
+    /// The configuration file of a process.
+    pub fn config_file(&self, service: Service, index: usize) -> PathBuf {
+        self.scratch.path().join(format!("{}-{index}.toml", service.name()))
+    }
+
+    async fn stock(&self) {
+        let products = CATALOGUE.map(|(sku, price, quantity)| ImportedProduct {
+            sku: sku.to_owned(),
+            name: format!("a {}", sku.to_lowercase()),
+            price: Some(Money { minor_units: price, currency: "GBP".to_owned() }),
+            quantity,
+        });
+        let url = self.replica(Service::Inventory, 0).ports.url();
+        let mut inventory =
+            InventoryServiceClient::connect(url).await.expect("inventory takes connections");
+        let request = ImportProductsRequest { products: products.into() };
+        inventory.import_products(request).await.expect("the products are imported");
+    }
+
+    fn replica(&self, service: Service, index: usize) -> &Replica {
+        self.replicas
+            .get(&(service, index))
+            .unwrap_or_else(|| panic!("there is no {}-{index}", service.name()))
+    }
+
+    /// Where a process serves, for instance `http://127.0.0.1:12345`.
+    pub fn url(&self, service: Service, index: usize) -> String {
+        self.replica(service, index).ports.url()
+    }
+
+    /// How many processes of each service there are.
+    pub const fn replicas(&self) -> usize {
+        self.options.replicas
+    }
+
+    /// Ends a process as a crash would.
+    pub fn kill(&self, service: Service, index: usize) {
+        self.replica(service, index).program().kill();
+    }
+
+    /// Starts a process again.
+    pub fn start(&self, service: Service, index: usize) {
+        self.replica(service, index).program().start();
+    }
+
+    /// Starts a process again and waits until it is ready.
+    pub async fn restart(&self, service: Service, index: usize) {
+        self.start(service, index);
+        self.ready(service, index).await;
+    }
+
+    /// Makes a process stand still.
+    pub fn freeze(&self, service: Service, index: usize) {
+        self.replica(service, index).program().signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a process go on.
+    pub fn thaw(&self, service: Service, index: usize) {
+        self.replica(service, index).program().signal(Signal::SIGCONT);
+    }
+
+    /// What `/readyz` of a process says, with its HTTP status; none when it does not answer.
+    pub async fn readiness(&self, service: Service, index: usize) -> Option<(u16, Value)> {
+        let url = format!("{}/readyz", self.replica(service, index).ports.admin_url());
+        let answer = self.http.get(url).send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.json().await.ok()?))
+    }
+
+    /// Waits until `/readyz` of a process has this status; returns the document.
+    pub async fn ready_is(&self, service: Service, index: usize, status: u16) -> Value {
+        let what = format!("{}-{index} answers {status} on /readyz", service.name());
+        eventually(READY, &what, async || {
+            assert!(!self.replica(service, index).program().has_died(), "while waiting: {what}");
+            self.readiness(service, index).await.filter(|(found, _)| *found == status)
+        })
+        .await
+        .1
+    }
+
+    /// Waits until a process is ready.
+    pub async fn ready(&self, service: Service, index: usize) {
+        self.ready_is(service, index, 200).await;
+    }
+
+    /// The database of a service, from the outside.
+    pub fn database(&self, service: Service) -> &PgPool {
+        self.databases.get(&service).expect("a service with a database").pool()
+    }
+
+    /// The URL of a service's database.
+    pub fn database_url(&self, service: Service) -> &str {
+        self.databases.get(&service).expect("a service with a database").url()
+    }
+
+    /// One number out of a service's database.
+    pub async fn count(&self, service: Service, sql: &'static str) -> i64 {
+        let count = sqlx::query_scalar(sql).fetch_one(self.database(service)).await;
+        count.expect("a query that counts")
+    }
+
+    /// The topics, from the outside.
+    ///
+    /// # Panics
+    /// The shop has a broker of its own.
+    pub fn kafka(&self) -> &TestKafka {
+        self.kafka.as_ref().expect("a shop on the shared broker")
+    }
+
+    /// Every record of every topic, in order within each partition.
+    pub async fn records(&self) -> Vec<(portolan_proto::Topic, TestRecord)> {
+        let mut all = Vec::new();
+        for topic in TOPICS {
+            let records = self.kafka().consume_all(topic).await;
+            all.extend(records.into_iter().map(|record| (topic, record)));
+        }
+        all
+    }
+
+    /// The configured consumer group of a service.
+    pub fn group(&self, service: Service) -> String {
+        format!("{}{}", self.topic_prefix, service.name())
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut out = std::io::stderr().lock();
+        for replica in self.replicas.values() {
+            let _ = out.write_all(replica.program().log_end().as_bytes());
+        }
+    }
+}
+
+fn binary(service: Service) -> PathBuf {
+    program(&format!("portolan-{}", service.name()))
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("an HTTP client")
+}

@@ -1,0 +1,196 @@
+use std::{collections::HashSet, path::PathBuf, time::Duration};
+
+use portolan_auth::{Role, UserRecord, Users, valid_subject};
+use portolan_runtime::{ServerConfig, TelemetryConfig, Validate, config::Invalid, grpc};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+/// The gateway's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Ports and shutdown.
+    pub server: ServerConfig,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+    /// Where the order service's gRPC is, for instance `http://127.0.0.1:8441`.
+    pub order_url: String,
+    /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`.
+    pub inventory_url: String,
+    /// Whose tokens are accepted.
+    pub auth: AuthConfig,
+    /// The built-in issuer.
+    #[serde(default)]
+    pub dev_issuer: DevIssuerConfig,
+    /// What a request may cost.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+/// `[auth]`: whose tokens are accepted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// The `iss` that tokens must have.
+    pub issuer: String,
+    /// The `aud` that tokens must have.
+    #[serde(default = "default_audience")]
+    pub audience: String,
+    /// Where an outside identity provider publishes its keys. Without it the built-in issuer's
+    /// key counts, which must be enabled then.
+    #[serde(default)]
+    pub jwks_url: Option<String>,
+}
+
+fn default_audience() -> String {
+    "portolan".to_owned()
+}
+
+/// `[dev_issuer]`: logging in with the users of this file. For development and demonstration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DevIssuerConfig {
+    /// Whether `POST /v1/tokens` and `/.well-known/jwks.json` exist.
+    pub enabled: bool,
+    /// The Ed25519 key (PKCS#8 PEM), created if it is missing.
+    pub key_file: PathBuf,
+    /// How long its tokens are valid, in seconds.
+    pub token_ttl_secs: u64,
+    /// Who can log in.
+    pub users: Vec<UserConfig>,
+}
+
+impl Default for DevIssuerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            key_file: PathBuf::from(".portolan/issuer.pem"),
+            token_ttl_secs: 3600,
+            users: Vec::new(),
+        }
+    }
+}
+
+impl DevIssuerConfig {
+    pub(crate) const fn token_ttl(&self) -> Duration {
+        Duration::from_secs(self.token_ttl_secs)
+    }
+
+    pub(crate) fn user_records(&self) -> Vec<UserRecord> {
+        let record = |user: &UserConfig| UserRecord {
+            username: user.username.clone(),
+            password_hash: user.password_hash.expose_secret().to_owned(),
+            roles: user.roles.clone(),
+        };
+        self.users.iter().map(record).collect()
+    }
+}
+
+/// One user of the built-in issuer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserConfig {
+    /// The name, which is the user id everywhere.
+    pub username: String,
+    /// An argon2 PHC string.
+    pub password_hash: SecretString,
+    /// `customer`, `operator`.
+    pub roles: Vec<Role>,
+}
+
+/// `[limits]`: what a request may cost.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// The largest request body, in bytes.
+    pub body_bytes: usize,
+    /// How long an answer may take, in milliseconds. The services get four fifths of it.
+    pub request_timeout_ms: u64,
+    /// Requests being answered at once; more are told to come back.
+    pub concurrent_requests: usize,
+    /// Event streams open at once; more are told to come back.
+    pub concurrent_streams: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            body_bytes: 262_144,
+            request_timeout_ms: 15_000,
+            concurrent_requests: 1_024,
+            concurrent_streams: 512,
+        }
+    }
+}
+
+impl LimitsConfig {
+    pub(crate) const fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// Shorter than the request's, so that the service's own answer comes first.
+    pub(crate) const fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms / 5 * 4)
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), Invalid> {
+        url("order_url", &self.order_url)?;
+        url("inventory_url", &self.inventory_url)?;
+        Invalid::unless(!self.auth.issuer.is_empty(), "auth.issuer", "must not be empty")?;
+        Invalid::unless(!self.auth.audience.is_empty(), "auth.audience", "must not be empty")?;
+        match (&self.auth.jwks_url, self.dev_issuer.enabled) {
+            (Some(jwks), false) => url("auth.jwks_url", jwks)?,
+            (None, true) => self.dev_issuer.validate()?,
+            (Some(_), true) => {
+                let problem = "must not be set while dev_issuer.enabled is true";
+                return Err(Invalid::new("auth.jwks_url", problem));
+            }
+            (None, false) => {
+                let problem = "must be set unless dev_issuer.enabled is true";
+                return Err(Invalid::new("auth.jwks_url", problem));
+            }
+        }
+        self.limits.validate()
+    }
+}
+
+impl Validate for DevIssuerConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        let range = (60..=86_400).contains(&self.token_ttl_secs);
+        Invalid::unless(range, "dev_issuer.token_ttl_secs", "must be 60 to 86400")?;
+        let mut names = HashSet::new();
+        for (index, user) in self.users.iter().enumerate() {
+            let key = |field: &str| format!("dev_issuer.users[{index}].{field}");
+            if !valid_subject(&user.username) {
+                return Err(Invalid::new(key("username"), "cannot be a user id"));
+            }
+            if !names.insert(&user.username) {
+                return Err(Invalid::new(key("username"), "is there twice"));
+            }
+            if user.roles.is_empty() {
+                return Err(Invalid::new(key("roles"), "must not be empty"));
+            }
+        }
+        Users::new(self.user_records())
+            .map(drop)
+            .map_err(|error| Invalid::new("dev_issuer.users", error.to_string()))
+    }
+}
+
+impl Validate for LimitsConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        let at_least = |value: usize, key| Invalid::unless(value > 0, key, "must be at least 1");
+        at_least(self.body_bytes, "limits.body_bytes")?;
+        at_least(self.concurrent_requests, "limits.concurrent_requests")?;
+        at_least(self.concurrent_streams, "limits.concurrent_streams")?;
+        let long_enough = self.request_timeout_ms >= 100;
+        Invalid::unless(long_enough, "limits.request_timeout_ms", "must be at least 100")
+    }
+}
+
+fn url(key: &str, text: &str) -> Result<(), Invalid> {
+    grpc::channel(text).map(drop).map_err(|error| Invalid::new(key, error.to_string()))
+}

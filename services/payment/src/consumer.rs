@@ -1,0 +1,120 @@
+//! What the events of inventory and order mean for payments.
+
+use portolan_kernel::{Currency, Money, OrderId};
+use portolan_messaging::{Group, Handler, HandlerError, Record};
+use portolan_proto::{
+    Topic,
+    events::v1::{InventoryReserved, OrderCancelled, OrderConfirmed},
+};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::{
+    app::{Heard, NotHeard, hear},
+    domain::{CardToken, Fact, Intent, Status},
+    store,
+    worker::Jobs,
+};
+
+/// The consumer group.
+pub const GROUP: Group = Group { id: 3, name: "payment" };
+
+/// The topics that concern payments.
+pub const TOPICS: &[Topic] = &[Topic::Inventory, Topic::Order];
+
+/// Turns records into facts.
+#[derive(Clone, Debug)]
+pub struct PaymentEvents {
+    jobs: Jobs,
+}
+
+impl PaymentEvents {
+    /// A handler that hands new jobs over to the worker.
+    pub fn new(jobs: Jobs) -> Self {
+        Self { jobs }
+    }
+}
+
+impl Handler for PaymentEvents {
+    type Applied = Vec<OrderId>;
+
+    async fn apply(
+        &self,
+        tx: &mut PgConnection,
+        records: &[Record],
+    ) -> Result<Vec<OrderId>, HandlerError> {
+        let mut facts = Vec::with_capacity(records.len());
+        for record in records {
+            if let Some(fact) = fact(record)? {
+                let trace = record.trace.as_str().to_owned();
+                facts.push(Heard { order: record.key, fact, trace });
+            }
+        }
+        hear(tx, &facts).await.map_err(HandlerError::from)
+    }
+
+    fn committed(&self, due: Vec<OrderId>) {
+        self.jobs.hand_over(due);
+    }
+}
+
+impl From<NotHeard> for HandlerError {
+    fn from(error: NotHeard) -> Self {
+        match error {
+            NotHeard::Impossible { source, .. } => {
+                let status = source.status.map_or("NONE", Status::as_str);
+                Self::impossible(status, source.event.as_str())
+            }
+            NotHeard::Store(store::Error::Database(error)) => Self::from(error),
+            NotHeard::Store(store::Error::RowCount(_)) => Self::conflict("payment"),
+            NotHeard::Store(error @ store::Error::Corrupt { .. }) => {
+                Self::poison("corrupt_row", error.to_string())
+            }
+        }
+    }
+}
+
+/// What a record says, none if it does not concern payments.
+fn fact(record: &Record) -> Result<Option<Fact>, HandlerError> {
+    if record.is::<InventoryReserved>() {
+        let event: InventoryReserved = record.decode()?;
+        same_order(record, &event.order_id)?;
+        return intent(event).map(|intent| Some(Fact::Reserved(intent)));
+    }
+    if record.is::<OrderConfirmed>() {
+        let event: OrderConfirmed = record.decode()?;
+        return same_order(record, &event.order_id).map(|()| Some(Fact::Confirmed));
+    }
+    if record.is::<OrderCancelled>() {
+        let event: OrderCancelled = record.decode()?;
+        return same_order(record, &event.order_id).map(|()| Some(Fact::Cancelled));
+    }
+    Ok(None)
+}
+
+fn same_order(record: &Record, order_id: &str) -> Result<(), HandlerError> {
+    if order_id.parse().ok() == Some(record.key) {
+        Ok(())
+    } else {
+        Err(HandlerError::poison("foreign_order", "the event's order is not the record's key"))
+    }
+}
+
+fn intent(event: InventoryReserved) -> Result<Intent, HandlerError> {
+    let invalid = |what: &'static str| HandlerError::poison("invalid_event", what);
+    let amount = event.amount.ok_or_else(|| invalid("no amount"))?;
+    let currency: Currency = amount.currency.parse().map_err(|_| invalid("no currency"))?;
+    if amount.minor_units < 0 {
+        return Err(invalid("a negative amount"));
+    }
+    let deadline = event.deadline.ok_or_else(|| invalid("no deadline"))?;
+    let deadline = OffsetDateTime::from_unix_timestamp(deadline.seconds)
+        .ok()
+        .and_then(|time| time.replace_nanosecond(u32::try_from(deadline.nanos).ok()?).ok())
+        .ok_or_else(|| invalid("no time as deadline"))?;
+    Ok(Intent {
+        amount: Money::new(amount.minor_units, currency),
+        token: CardToken::new(event.payment_token),
+        deadline,
+    })
+}

@@ -1,0 +1,72 @@
+//! The gRPC edge.
+
+use portolan_proto::payment::v1::{
+    GetPaymentRequest, GetPaymentResponse, Payment, PaymentStatus,
+    payment_service_server::PaymentService,
+};
+use prost_types::Timestamp;
+use sqlx::PgPool;
+use tonic::{Request, Response};
+
+use crate::{
+    app,
+    domain::Status,
+    events::money,
+    store::Row,
+};
+
+/// Shows payments.
+#[derive(Clone, Debug)]
+pub struct Payments {
+    pool: PgPool,
+}
+
+impl Payments {
+    /// On the service's database.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentService for Payments {
+    async fn get_payment(
+        &self,
+        request: Request<GetPaymentRequest>,
+    ) -> Result<Response<GetPaymentResponse>, tonic::Status> {
+        let order = request.into_inner().order_id;
+        let row = app::show(&self.pool, &order)
+            .await
+            .map_err(|error| portolan_runtime::grpc::status(&error))?;
+        Ok(Response::new(GetPaymentResponse { payment: Some(message(row)) }))
+    }
+}
+
+fn message(row: Row) -> Payment {
+    let payment = row.payment;
+    Payment {
+        order_id: payment.order.to_string(),
+        status: status(payment.status).into(),
+        amount: payment.amount.map(money),
+        psp_reference: payment.reference.unwrap_or_default(),
+        attempt: payment.attempt,
+        updated_at: Some(Timestamp {
+            seconds: row.updated_at.unix_timestamp(),
+            nanos: i32::try_from(row.updated_at.nanosecond()).unwrap_or(0),
+        }),
+    }
+}
+
+const fn status(status: Status) -> PaymentStatus {
+    match status {
+        Status::Authorizing => PaymentStatus::Authorizing,
+        Status::Authorized => PaymentStatus::Authorized,
+        Status::Declined => PaymentStatus::Declined,
+        Status::Capturing => PaymentStatus::Capturing,
+        Status::Captured => PaymentStatus::Captured,
+        Status::CaptureFailed => PaymentStatus::CaptureFailed,
+        Status::Voiding => PaymentStatus::Voiding,
+        Status::Voided => PaymentStatus::Voided,
+        Status::Cancelled => PaymentStatus::Cancelled,
+    }
+}

@@ -1,0 +1,191 @@
+//! The payment provider's HTTP API, as far as the service uses it.
+//!
+//! Whatever is not a decision that the provider itself wrote down is [`Answer::Unknown`]: no
+//! answer, one that cannot be read, a refusal of the request as such. Unknown is not failed.
+
+use std::time::Duration;
+
+use portolan_kernel::{Money, OrderId};
+use portolan_runtime::telemetry::TraceContext;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    config::ProviderConfig,
+    domain::{Answer, CardToken, Step},
+};
+
+/// A client of the provider. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// What to ask the provider.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The order, whose id makes the idempotency keys.
+    pub order: OrderId,
+    /// What to do.
+    pub step: Step,
+    /// How much; none only for a void of an amount that was never known.
+    pub amount: Option<Money>,
+    /// From which card; only for authorising.
+    pub token: Option<CardToken>,
+}
+
+#[derive(Serialize)]
+struct Authorize<'a> {
+    idempotency_key: String,
+    order_id: Uuid,
+    amount_minor: i64,
+    currency: &'a str,
+    payment_token: &'a str,
+}
+
+#[derive(Serialize)]
+struct Capture {
+    idempotency_key: String,
+    authorization_key: String,
+    amount_minor: i64,
+}
+
+#[derive(Serialize)]
+struct Void {
+    idempotency_key: String,
+    authorization_key: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reply {
+    outcome: String,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    reference: String,
+}
+
+/// Why the outcome of a call is unknown.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    #[error("no answer")]
+    Http(#[source] reqwest::Error),
+    #[error("HTTP status {0}")]
+    Status(reqwest::StatusCode),
+    #[error("the outcome {0:?} is no answer to the question")]
+    Outcome(String),
+    #[error("the payment lacks what the question needs")]
+    Incomplete,
+}
+
+impl Provider {
+    /// A client that connects when it is first used.
+    ///
+    /// # Errors
+    /// The TLS backend cannot be set up.
+    pub fn new(config: &ProviderConfig) -> Result<Self, reqwest::Error> {
+        let http = portolan_runtime::http_client(config.timeout())?;
+        Ok(Self { http, url: config.url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Asks, and waits no longer than the configured time. Asking again is safe: the keys are the
+    /// same.
+    pub async fn ask(&self, question: &Question) -> Answer {
+        match self.call(question).await {
+            Ok(answer) => answer,
+            Err(silence @ Silence::Status(status)) if status.is_client_error() => {
+                // Repeating will not help, but the order's cancellation will.
+                tracing::error!(error = %silence, "the provider does not accept the request");
+                Answer::Unknown
+            }
+            Err(silence) => {
+                let error = portolan_runtime::one_line(&silence);
+                tracing::warn!(error, "the outcome at the provider is unknown");
+                Answer::Unknown
+            }
+        }
+    }
+
+    /// Whether the provider answers at all.
+    pub async fn is_up(&self) -> bool {
+        let url = format!("{}/v1/operations/none", self.url);
+        let answer = self.http.get(url).timeout(Duration::from_secs(1)).send().await;
+        answer.is_ok_and(|response| !response.status().is_server_error())
+    }
+
+    async fn call(&self, question: &Question) -> Result<Answer, Silence> {
+        let key = question.step.key(question.order);
+        let authorization_key = Step::Authorize.key(question.order);
+        let reply = match question.step {
+            Step::Authorize => {
+                let amount = question.amount.ok_or(Silence::Incomplete)?;
+                let token = question.token.as_ref().ok_or(Silence::Incomplete)?;
+                let body = Authorize {
+                    idempotency_key: key,
+                    order_id: question.order.0,
+                    amount_minor: amount.minor_units,
+                    currency: amount.currency.as_str(),
+                    payment_token: token.expose(),
+                };
+                self.post("/v1/authorizations", &body).await?
+            }
+            Step::Capture => {
+                let amount_minor = question.amount.ok_or(Silence::Incomplete)?.minor_units;
+                let body = Capture { idempotency_key: key, authorization_key, amount_minor };
+                self.post("/v1/captures", &body).await?
+            }
+            Step::Void => {
+                let body = Void { idempotency_key: key, authorization_key };
+                self.post("/v1/voids", &body).await?
+            }
+        };
+        answer(question.step, reply)
+    }
+
+    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Silence> {
+        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        let trace = TraceContext::current();
+        let request = if trace.is_none() {
+            request
+        } else {
+            request.header("traceparent", trace.as_str())
+        };
+        let response = request.send().await.map_err(Silence::Http)?;
+        if !response.status().is_success() {
+            return Err(Silence::Status(response.status()));
+        }
+        response.json().await.map_err(Silence::Http)
+    }
+}
+
+fn answer(step: Step, reply: Reply) -> Result<Answer, Silence> {
+    let code = reply.code.unwrap_or_else(|| reply.outcome.clone());
+    match (step, reply.outcome.as_str()) {
+        (Step::Authorize, "approved") => Ok(Answer::Approved { reference: reply.reference }),
+        (Step::Authorize, "declined" | "refused") => Ok(Answer::Declined { code }),
+        (Step::Capture, "captured") => Ok(Answer::Captured),
+        (Step::Capture, "refused") => Ok(Answer::CaptureRefused { code }),
+        (Step::Void, "voided") => Ok(Answer::Voided),
+        (Step::Void, "nothing_to_void") => Ok(Answer::NothingToVoid),
+        (Step::Void, "refused") => Ok(Answer::VoidRefused { code }),
+        _ => Err(Silence::Outcome(reply.outcome)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(outcome: &str) -> Reply {
+        Reply { outcome: outcome.to_owned(), code: None, reference: "r".to_owned() }
+    }
+
+    #[test]
+    fn an_outcome_of_another_step_is_no_answer() {
+        assert!(answer(Step::Void, reply("captured")).is_err());
+        assert!(answer(Step::Capture, reply("declined")).is_err());
+        assert!(answer(Step::Authorize, reply("pending")).is_err());
+        assert_eq!(answer(Step::Capture, reply("captured")).unwrap(), Answer::Captured);
+    }
+}

@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use portolan_messaging::{Relay, maintain_partitions, spawn_consumer, watch_broker};
+use portolan_proto::payment::v1::payment_service_server::PaymentServiceServer;
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, database, grpc};
+use sqlx::migrate::Migrator;
+use tonic::service::Routes;
+
+use crate::{
+    app::Settlement,
+    config::Config,
+    consumer::{GROUP, PaymentEvents, TOPICS},
+    grpc::Payments,
+    provider::Provider,
+    worker::{Worker, watch_provider},
+};
+
+/// The service's own tables.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// The process `portolan-payment`.
+#[derive(Clone, Copy, Debug)]
+pub struct PaymentService;
+
+impl Service for PaymentService {
+    const NAME: &'static str = "payment";
+    type Config = Config;
+
+    fn server(config: &Config) -> &ServerConfig {
+        &config.server
+    }
+
+    fn telemetry(config: &Config) -> &TelemetryConfig {
+        &config.telemetry
+    }
+
+    async fn migrate(config: Config) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+    }
+
+    async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
+        let pool = database::connect(&config.database).await?;
+        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
+        database::watch(&ctx, &pool).await;
+        // Without events this service does nothing, so it is not ready without a broker.
+        watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", true))?;
+        maintain_partitions(&ctx, &pool).await?;
+
+        let relay = Relay::new(pool.clone(), &config.kafka)?;
+        let waker = relay.waker();
+        relay.spawn(&ctx);
+
+        let provider = Provider::new(&config.psp)?;
+        let check = ctx.readiness.register("provider", false);
+        let soft = ctx.tasks.soft();
+        ctx.tasks.spawn("provider watch", watch_provider(provider.clone(), check, soft.clone()));
+
+        let settlement = Settlement {
+            pool: pool.clone(),
+            clock: Arc::clone(&ctx.clock),
+            ids: Arc::clone(&ctx.ids),
+            waker: waker.clone(),
+            backoff: config.psp.backoff(),
+        };
+        let (worker, jobs) = Worker::new(settlement, provider, config.psp);
+        ctx.tasks.spawn("payment worker", worker.run(soft));
+
+        let handler = Arc::new(PaymentEvents::new(jobs));
+        spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
+        grpc::serve(&ctx, Routes::new(PaymentServiceServer::new(Payments::new(pool)))).await
+    }
+}

@@ -1,0 +1,174 @@
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use http::header::CACHE_CONTROL;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    error::{AuthError, InvalidToken},
+    jwk::{KeySet, VerificationKey},
+};
+
+/// A key set document larger than this is not read.
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// How long keys are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct CachePolicy {
+    /// The shortest and the longest time that the provider's `Cache-Control: max-age` can ask for;
+    /// the shortest also applies without one.
+    pub fresh: (Duration, Duration),
+    /// The time between two attempts to fetch, whatever tokens arrive: nobody can make us flood
+    /// the provider with made-up key names.
+    pub cooldown: Duration,
+    /// How long known keys are used while the provider does not answer.
+    pub stale_if_error: Duration,
+}
+
+impl Default for CachePolicy {
+    fn default() -> Self {
+        Self {
+            fresh: (Duration::from_mins(5), Duration::from_mins(15)),
+            cooldown: Duration::from_secs(10),
+            stale_if_error: Duration::from_hours(24),
+        }
+    }
+}
+
+/// The keys of an identity provider, fetched from its JWKS URL when they are needed.
+#[derive(Debug)]
+pub struct RemoteKeys {
+    url: String,
+    client: reqwest::Client,
+    policy: CachePolicy,
+    cached: RwLock<Option<Cached>>,
+    /// Held while fetching: one caller fetches, the others wait for the result. Holds the time of
+    /// the last attempt.
+    flight: Mutex<Option<Instant>>,
+}
+
+#[derive(Clone, Debug)]
+struct Cached {
+    keys: KeySet,
+    fetched: Instant,
+    fresh_for: Duration,
+}
+
+enum Lookup {
+    Fresh(VerificationKey),
+    Stale(VerificationKey),
+    Unknown,
+    Nothing,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("the request failed")]
+    Http(#[from] reqwest::Error),
+    #[error("the document is too large")]
+    TooLarge,
+    #[error("the document is not a key set")]
+    Parse(#[from] serde_json::Error),
+    #[error("the document has no usable key")]
+    Empty,
+}
+
+impl RemoteKeys {
+    /// Keys from a URL. Nothing is fetched before the first token arrives.
+    pub fn new(url: impl Into<String>, client: reqwest::Client, policy: CachePolicy) -> Self {
+        let (cached, flight) = (RwLock::new(None), Mutex::new(None));
+        Self { url: url.into(), client, policy, cached, flight }
+    }
+
+    /// The key of that name.
+    pub(crate) async fn get(&self, kid: &str) -> Result<VerificationKey, AuthError> {
+        if let Lookup::Fresh(key) = self.look_up(kid) {
+            return Ok(key);
+        }
+        self.refresh(kid).await;
+        match self.look_up(kid) {
+            Lookup::Fresh(key) | Lookup::Stale(key) => Ok(key),
+            Lookup::Unknown => Err(AuthError::Invalid(InvalidToken::UnknownKey)),
+            Lookup::Nothing => Err(self.unavailable()),
+        }
+    }
+
+    fn look_up(&self, kid: &str) -> Lookup {
+        let guard = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(cached) = guard.as_ref() else { return Lookup::Nothing };
+        let age = cached.fetched.elapsed();
+        if age >= cached.fresh_for + self.policy.stale_if_error {
+            return Lookup::Nothing;
+        }
+        match cached.keys.get(kid) {
+            Some(key) if age < cached.fresh_for => Lookup::Fresh(key.clone()),
+            Some(key) => Lookup::Stale(key.clone()),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Fetches unless another caller has just done so or the last attempt is too recent.
+    async fn refresh(&self, kid: &str) {
+        let mut last_attempt = self.flight.lock().await;
+        if matches!(self.look_up(kid), Lookup::Fresh(_))
+            || last_attempt.is_some_and(|at| at.elapsed() < self.policy.cooldown)
+        {
+            return;
+        }
+        *last_attempt = Some(Instant::now());
+        match self.fetch().await {
+            Ok(fetched) => {
+                tracing::info!(url = %self.url, keys = fetched.keys.len(), "signing keys fetched");
+                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Some(fetched);
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(url = %self.url, error, "signing keys cannot be fetched");
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<Cached, FetchError> {
+        let mut response = self.client.get(&self.url).send().await?.error_for_status()?;
+        let cache_control = response.headers().get(CACHE_CONTROL);
+        let max_age = cache_control.and_then(|value| value.to_str().ok()).and_then(max_age);
+        let (shortest, longest) = self.policy.fresh;
+        let fresh_for = max_age.unwrap_or(shortest).max(shortest).min(longest);
+        let mut document = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            if document.len() + chunk.len() > MAX_DOCUMENT_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            document.extend_from_slice(&chunk);
+        }
+        let keys = KeySet::parse(&document)?;
+        if keys.len() == 0 {
+            return Err(FetchError::Empty);
+        }
+        Ok(Cached { keys, fetched: Instant::now(), fresh_for })
+    }
+
+    fn unavailable(&self) -> AuthError {
+        let retry_after_secs = u32::try_from(self.policy.cooldown.as_secs()).unwrap_or(u32::MAX);
+        AuthError::KeysUnavailable { retry_after_secs: retry_after_secs.max(1) }
+    }
+}
+
+fn max_age(cache_control: &str) -> Option<Duration> {
+    let directive = cache_control.split(',').find_map(|d| d.trim().strip_prefix("max-age="))?;
+    directive.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_read_from_among_other_directives() {
+        assert_eq!(max_age("public, max-age=600, immutable"), Some(Duration::from_mins(10)));
+        assert_eq!(max_age("no-store"), None);
+        assert_eq!(max_age("max-age=soon"), None);
+    }
+}

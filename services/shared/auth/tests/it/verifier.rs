@@ -1,0 +1,170 @@
+use aws_lc_rs::{
+    rsa::KeySize,
+    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use portolan_auth::{AuthError, InvalidToken, Issuer, Jwk, Jwks, MAX_TOKEN_BYTES, Role, Verifier};
+use proptest::{prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use crate::support::{
+    AUDIENCE, ISSUER, NOW, Scratch, TestClock, issuer, parts, token, unsigned, verifier,
+    with_signature,
+};
+
+fn refused(result: Result<portolan_auth::Claims, AuthError>) -> InvalidToken {
+    match result {
+        Err(AuthError::Invalid(why)) => why,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_our_issuer_names_its_subject_and_roles() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let claims = verifier(&issuer, TestClock::at(NOW)).verify(&token(&issuer, "alice")).await;
+    let claims = claims.unwrap();
+    assert_eq!(claims.sub, "alice");
+    assert!(claims.has(Role::Customer) && !claims.has(Role::Operator));
+}
+
+#[tokio::test]
+async fn a_token_ends_and_begins_within_thirty_seconds_of_what_it_says() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let token = token(&issuer, "alice");
+    let clock = TestClock::at(NOW);
+    let verifier = verifier(&issuer, clock.clone());
+    clock.set(NOW + 3600 + 29);
+    assert!(verifier.verify(&token).await.is_ok());
+    clock.set(NOW + 3600 + 30);
+    assert_eq!(refused(verifier.verify(&token).await), InvalidToken::Expired);
+    clock.set(NOW - 30);
+    assert!(verifier.verify(&token).await.is_ok());
+    clock.set(NOW - 31);
+    assert_eq!(refused(verifier.verify(&token).await), InvalidToken::NotYetValid);
+}
+
+#[tokio::test]
+async fn tokens_of_another_key_issuer_or_audience_are_refused() {
+    let (ours, theirs) = (Scratch::new(), Scratch::new());
+    let issuer = issuer(&ours);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+
+    let foreign_key = Issuer::open(&theirs.key_file(), ISSUER, AUDIENCE).unwrap();
+    assert_eq!(refused(verifier.verify(&token(&foreign_key, "a")).await), InvalidToken::UnknownKey);
+    let foreign_issuer = Issuer::open(&ours.key_file(), "https://evil.example", AUDIENCE).unwrap();
+    assert_eq!(refused(verifier.verify(&token(&foreign_issuer, "a")).await), InvalidToken::Issuer);
+    let foreign_audience = Issuer::open(&ours.key_file(), ISSUER, "another").unwrap();
+    let refusal = refused(verifier.verify(&token(&foreign_audience, "a")).await);
+    assert_eq!(refusal, InvalidToken::Audience);
+}
+
+#[tokio::test]
+async fn a_changed_token_is_refused() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+    let genuine = token(&issuer, "alice");
+    let (header, mut claims) = parts(&genuine);
+    claims["sub"] = "bob".into();
+    let signature = genuine.rsplit('.').next().unwrap();
+    let forged = format!("{}.{signature}", unsigned(&header, &claims));
+    assert_eq!(refused(verifier.verify(&forged).await), InvalidToken::Signature);
+}
+
+#[tokio::test]
+async fn the_token_does_not_choose_the_algorithm() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+    let (header, claims) = parts(&token(&issuer, "alice"));
+
+    let none = unsigned(&json!({"alg": "none", "kid": header["kid"]}), &claims) + ".";
+    assert_eq!(refused(verifier.verify(&none).await), InvalidToken::Algorithm);
+
+    // The classic confusion: the public key as an HMAC secret.
+    let document = serde_json::to_value(issuer.jwks()).unwrap();
+    let public = URL_SAFE_NO_PAD.decode(document["keys"][0]["x"].as_str().unwrap()).unwrap();
+    let hmac =
+        Header { kid: header["kid"].as_str().map(str::to_owned), ..Header::new(Algorithm::HS256) };
+    let confused = encode(&hmac, &claims, &EncodingKey::from_secret(&public)).unwrap();
+    assert_eq!(refused(verifier.verify(&confused).await), InvalidToken::Algorithm);
+}
+
+#[tokio::test]
+async fn a_header_must_name_its_key_and_demand_nothing_else() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+    let (header, claims) = parts(&token(&issuer, "alice"));
+    let nameless = unsigned(&json!({"alg": "EdDSA", "typ": "JWT"}), &claims) + ".AA";
+    assert_eq!(refused(verifier.verify(&nameless).await), InvalidToken::MissingKeyId);
+    let critical = json!({"alg": "EdDSA", "kid": header["kid"], "crit": ["exp"]});
+    let critical = unsigned(&critical, &claims) + ".AA";
+    assert_eq!(refused(verifier.verify(&critical).await), InvalidToken::Malformed);
+}
+
+fn rsa_verifier(pair: &RsaKeyPair) -> Verifier {
+    let public = pair.public_key();
+    let component = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
+    let key = Jwk {
+        kty: "RSA".to_owned(),
+        kid: Some("idp-1".to_owned()),
+        n: component(public.modulus().big_endian_without_leading_zero()),
+        e: component(public.exponent().big_endian_without_leading_zero()),
+        ..Jwk::default()
+    };
+    Verifier::with_static(Jwks { keys: vec![key] }, ISSUER, AUDIENCE, TestClock::at(NOW))
+}
+
+fn sign_rs256(pair: &RsaKeyPair, claims: &Value) -> String {
+    let input = unsigned(&json!({"alg": "RS256", "kid": "idp-1"}), claims);
+    let mut signature = vec![0; pair.public_modulus_len()];
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    pair.sign(&RSA_PKCS1_SHA256, &random, input.as_bytes(), &mut signature).unwrap();
+    with_signature(&input, &signature)
+}
+
+#[tokio::test]
+async fn an_outside_identity_provider_may_sign_with_rsa() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let verifier = rsa_verifier(&pair);
+    let claims = json!({
+        "iss": ISSUER, "aud": ["account", AUDIENCE], "sub": "a1b2", "exp": NOW + 60,
+        "scope": "openid customer",
+    });
+    let accepted = verifier.verify(&sign_rs256(&pair, &claims)).await.unwrap();
+    assert!(accepted.has(Role::Customer));
+
+    for missing in ["iss", "aud", "sub", "exp"] {
+        let mut incomplete = claims.clone();
+        incomplete.as_object_mut().unwrap().remove(missing);
+        let refusal = refused(verifier.verify(&sign_rs256(&pair, &incomplete)).await);
+        assert_eq!(refusal, InvalidToken::Claims, "without {missing}");
+    }
+    let mut control = claims;
+    control["sub"] = "a\u{0}b".into();
+    let refusal = refused(verifier.verify(&sign_rs256(&pair, &control)).await);
+    assert_eq!(refusal, InvalidToken::Subject);
+}
+
+#[test]
+fn arbitrary_text_is_refused_without_a_fuss() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+    let genuine = token(&issuer, "alice");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cut = (0..genuine.len()).prop_map(|at| genuine[..at].to_owned());
+    let garbage = prop_oneof![any::<String>(), "[A-Za-z0-9_.-]{0,80}", cut];
+    let run = TestRunner::default().run(&garbage, |text| {
+        prop_assert!(runtime.block_on(verifier.verify(&text)).is_err());
+        Ok(())
+    });
+    run.unwrap();
+    let huge = "a".repeat(MAX_TOKEN_BYTES + 1);
+    assert_eq!(refused(runtime.block_on(verifier.verify(&huge))), InvalidToken::TooLarge);
+}

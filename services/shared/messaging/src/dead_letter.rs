@@ -1,0 +1,155 @@
+//! Records that can never be applied, and those that wait behind them.
+
+use portolan_proto::{
+    Event,
+    events::v1::{InventoryReserved, OrderPlaced},
+};
+use prost::Message as _;
+use sqlx::PgConnection;
+
+use crate::{
+    batch::Delivery,
+    envelope::HeaderMap,
+    handler::Group,
+    inbox, outbox,
+    topics::dead_letter_topic,
+};
+
+/// The outbox refuses larger payloads; a dead letter keeps the beginning.
+const MAX_PAYLOAD: usize = 512 * 1024;
+
+/// Why a record is dead.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
+}
+
+/// Buries a record in the transaction that marks its inbox row: the original goes to `parked`,
+/// from where an operator can apply it, a redacted copy to the group's dead-letter topic, and its
+/// key is parked so that nothing overtakes it.
+pub(crate) async fn bury(
+    conn: &mut PgConnection,
+    group: Group,
+    delivery: &Delivery,
+    verdict: &Verdict,
+) -> Result<(), sqlx::Error> {
+    park(conn, group, &[delivery], Some(verdict)).await?;
+    // Only a readable key can have later events; an unreadable one must not park its neighbours.
+    if delivery.record.is_ok() {
+        sqlx::query!(
+            "INSERT INTO parked_key (grp, key) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            group.id,
+            delivery.raw.key,
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    publish(conn, group, delivery, verdict).await?;
+    inbox::set_status(conn, group, &[delivery], "dead").await
+}
+
+/// Puts records behind the dead letter of their key.
+pub(crate) async fn park_behind(
+    conn: &mut PgConnection,
+    group: Group,
+    deliveries: &[&Delivery],
+) -> Result<(), sqlx::Error> {
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    park(conn, group, deliveries, None).await?;
+    inbox::set_status(conn, group, deliveries, "parked").await
+}
+
+async fn park(
+    conn: &mut PgConnection,
+    group: Group,
+    deliveries: &[&Delivery],
+    verdict: Option<&Verdict>,
+) -> Result<(), sqlx::Error> {
+    for delivery in deliveries {
+        let raw = &delivery.raw;
+        sqlx::query!(
+            "INSERT INTO parked (grp, key, event_id, topic, kafka_partition, kafka_offset, headers, payload, reason, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (grp, event_id) DO NOTHING",
+            group.id,
+            raw.key,
+            delivery.inbox_id,
+            raw.topic,
+            raw.partition,
+            raw.offset,
+            serde_json::json!(raw.headers),
+            raw.payload,
+            verdict.map(|v| v.reason),
+            verdict.map(|v| v.detail.as_str()),
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn publish(
+    conn: &mut PgConnection,
+    group: Group,
+    delivery: &Delivery,
+    verdict: &Verdict,
+) -> Result<(), sqlx::Error> {
+    let raw = &delivery.raw;
+    let mut headers: HeaderMap = raw.headers.clone();
+    headers.extend([
+        ("dlq_group".to_owned(), group.name.to_owned()),
+        ("dlq_reason".to_owned(), verdict.reason.to_owned()),
+        ("dlq_detail".to_owned(), verdict.detail.clone()),
+        ("dlq_topic".to_owned(), raw.topic.clone()),
+        ("dlq_partition".to_owned(), raw.partition.to_string()),
+        ("dlq_offset".to_owned(), raw.offset.to_string()),
+    ]);
+    let event_type = headers.get("ce_type").map_or("", String::as_str);
+    let mut payload = redact(event_type, &raw.payload);
+    payload.truncate(MAX_PAYLOAD);
+    let row = outbox::Row {
+        event_id: delivery.inbox_id,
+        topic: &dead_letter_topic(group.name),
+        key: raw.key.clone(),
+        headers: &headers,
+        payload: &payload,
+    };
+    outbox::insert_rows(conn, std::iter::once(row)).await
+}
+
+/// The payload without the card token. What claims to be such a message and cannot be read is
+/// left out altogether: the original is in the database.
+fn redact(event_type: &str, payload: &[u8]) -> Vec<u8> {
+    match event_type {
+        OrderPlaced::TYPE => OrderPlaced::decode(payload).map_or_else(
+            |_| Vec::new(),
+            |message| OrderPlaced { payment_token: String::new(), ..message }.encode_to_vec(),
+        ),
+        InventoryReserved::TYPE => InventoryReserved::decode(payload).map_or_else(
+            |_| Vec::new(),
+            |message| InventoryReserved { payment_token: String::new(), ..message }.encode_to_vec(),
+        ),
+        _ => payload.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_does_not_carry_the_card_token() {
+        let message = OrderPlaced {
+            order_id: "o".to_owned(),
+            payment_token: "tok_secret".to_owned(),
+            ..OrderPlaced::default()
+        };
+        let redacted = redact(OrderPlaced::TYPE, &message.encode_to_vec());
+        let read = OrderPlaced::decode(redacted.as_slice()).unwrap();
+        assert_eq!((read.order_id.as_str(), read.payment_token.as_str()), ("o", ""));
+        assert!(redact(OrderPlaced::TYPE, b"\xff tok_secret").is_empty());
+    }
+}

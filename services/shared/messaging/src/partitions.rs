@@ -1,0 +1,31 @@
+use std::time::Duration;
+
+use portolan_runtime::Context;
+use sqlx::PgPool;
+
+const EVERY: Duration = Duration::from_secs(3_600);
+/// Longer than the topics' retention, so that whatever Kafka can still deliver is remembered.
+const KEEP_DAYS: i32 = 14;
+
+/// Makes sure that the day partitions of inbox and event log exist, now and every hour.
+///
+/// # Errors
+/// The first time fails.
+pub async fn maintain_partitions(ctx: &Context, pool: &PgPool) -> Result<(), sqlx::Error> {
+    maintain(pool).await?;
+    let (pool, stop) = (pool.clone(), ctx.tasks.soft());
+    ctx.tasks.spawn("partition maintenance", async move {
+        while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+            if let Err(error) = maintain(&pool).await {
+                tracing::warn!(%error, "partitions not maintained; the next hour tries again");
+            }
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+async fn maintain(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!("SELECT maintain_partitions($1)::text", KEEP_DAYS).fetch_one(pool).await?;
+    Ok(())
+}

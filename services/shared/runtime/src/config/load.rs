@@ -1,0 +1,129 @@
+use std::{
+    fs,
+    path::PathBuf,
+};
+
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format as _, Toml},
+};
+use serde::de::DeserializeOwned;
+
+use super::{Invalid, Validate};
+
+const FILE_VARIABLE: &str = "PORTOLAN_CONFIG";
+const PREFIX: &str = "PORTOLAN__";
+
+/// Why there is no usable configuration. Every variant is one line and names what to change; no
+/// value is printed, because it may be a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named by the environment is not readable.
+    #[error("cannot read the configuration file {}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        problem: String,
+    },
+    /// Keys are unknown, missing or of the wrong type.
+    #[error("invalid configuration: {0}")]
+    Keys(String),
+    /// A value that parses but cannot be used.
+    #[error("invalid configuration: {0}")]
+    Invalid(#[from] Invalid),
+    /// A URL of a peer that cannot be used.
+    #[error("not an http:// or https:// URL")]
+    Url,
+}
+
+/// Reads the file named by `PORTOLAN_CONFIG`, if any, and the environment over it.
+///
+/// # Errors
+/// The file is unreadable, or keys are unknown, missing, of the wrong type or out of range.
+pub fn load<C: DeserializeOwned + Validate>() -> Result<C, ConfigError> {
+    let mut figment = Figment::new();
+    if let Some(path) = file() {
+        fs::metadata(&path)
+            .and_then(|_| fs::File::open(&path))
+            .map_err(|error| ConfigError::File { path: path.clone(), problem: error.to_string() })?;
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    from_figment(&figment.merge(Env::prefixed(PREFIX).split("__")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the configuration loader")]
+fn file() -> Option<PathBuf> {
+    std::env::var_os(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+fn from_figment<C: DeserializeOwned + Validate>(figment: &Figment) -> Result<C, ConfigError> {
+    let config: C = figment.extract().map_err(|error| ConfigError::Keys(describe(error)))?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn describe(errors: figment::Error) -> String {
+    let mut lines: Vec<String> = errors.into_iter().map(|error| describe_one(&error)).collect();
+    lines.dedup();
+    lines.join("; ")
+}
+
+fn describe_one(error: &figment::Error) -> String {
+    let path = error.path.join(".");
+    let text = match &error.kind {
+        Kind::UnknownField(field, expected) => {
+            let known = expected.join(", ");
+            format!("unknown key {} (known: {known})", child(&path, field))
+        }
+        Kind::MissingField(field) => format!("missing key {}", child(&path, field)),
+        Kind::DuplicateField(field) => format!("key {} given twice", child(&path, field)),
+        Kind::InvalidType(_, expected)
+        | Kind::InvalidValue(_, expected)
+        | Kind::InvalidLength(_, expected) => keyed(&path, &format!("expected {expected}")),
+        Kind::UnknownVariant(_, expected) => {
+            keyed(&path, &format!("expected one of {}", expected.join(", ")))
+        }
+        Kind::Message(message) => keyed(&path, &first_line(message)),
+        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => keyed(&path, "out of range"),
+        Kind::Unsupported(_) | Kind::UnsupportedKey(..) => keyed(&path, "not supported here"),
+    };
+    match origin(error) {
+        Some(origin) => format!("{text} (in {origin})"),
+        None => text,
+    }
+}
+
+/// The first line of a message, without what a TOML error quotes of the file: it may be a secret.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn child(path: &str, field: &str) -> String {
+    if path.is_empty() || path.rsplit('.').next() == Some(field) && path.contains('.') {
+        return if path.is_empty() { field.to_owned() } else { path.to_owned() };
+    }
+    format!("{path}.{field}")
+}
+
+fn keyed(path: &str, problem: &str) -> String {
+    if path.is_empty() { problem.to_owned() } else { format!("{path}: {problem}") }
+}
+
+fn origin(error: &figment::Error) -> Option<String> {
+    let metadata = error.metadata.as_ref()?;
+    if let Some(figment::Source::File(path)) = metadata.source.as_ref() {
+        return Some(path.as_path().display().to_string());
+    }
+    let from_environment = metadata.name.contains("environment") && !error.path.is_empty();
+    from_environment.then(|| format!("{PREFIX}{}", error.path.join("__").to_uppercase()))
+}
+
+/// The configuration that one TOML text says, for tests and tools.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_toml<C: DeserializeOwned + Validate>(text: &str) -> Result<C, ConfigError> {
+    from_figment(&Figment::from(Toml::string(text)))
+}

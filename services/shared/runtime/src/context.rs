@@ -1,0 +1,63 @@
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use portolan_kernel::{Clock, IdGen, RandomIds, SystemClock};
+use tokio::net::TcpListener;
+
+use crate::{Readiness, Tasks};
+
+/// What a service gets from its process. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The service's name, for instance `order`.
+    pub service: &'static str,
+    /// Where background work is started.
+    pub tasks: Tasks,
+    /// Where conditions of readiness are registered.
+    pub readiness: Readiness,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn IdGen>,
+    /// The bound service port until somebody serves it.
+    pub listener: Arc<Mutex<Option<TcpListener>>>,
+    local_addr: Option<SocketAddr>,
+}
+
+impl Context {
+    /// A context with the machine's clock and random ids, serving on `listener`.
+    pub fn new(service: &'static str, listener: Option<TcpListener>) -> Self {
+        Self {
+            service,
+            tasks: Tasks::new(),
+            readiness: Readiness::new(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds(SystemClock)),
+            local_addr: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            listener: Arc::new(Mutex::new(listener)),
+        }
+    }
+
+    /// The same with another clock and other ids: for tests.
+    #[must_use]
+    pub fn with(self, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>) -> Self {
+        Self { clock, ids, ..self }
+    }
+
+    /// The service port, which can be taken once.
+    ///
+    /// # Errors
+    /// It was taken before, or there never was one.
+    pub fn take_listener(&self) -> anyhow::Result<TcpListener> {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.take().context("the service port is already being served")
+    }
+
+    /// The address of the service port: with the real port, if the configured one was 0.
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+}

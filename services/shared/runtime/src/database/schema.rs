@@ -1,0 +1,66 @@
+use anyhow::{Context as _, bail};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, migrate::Migrator, postgres::PgDatabaseError};
+
+/// Applies the migrations, those of each migrator in order, without the pool's statement timeout.
+/// Safe to run from several processes at once: an advisory lock lets one of them work.
+///
+/// # Errors
+/// A migration failed, or one that was applied has changed since.
+pub async fn migrate(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<()> {
+    let name = database_name(pool);
+    let mut connection = pool.acquire().await.context("cannot migrate")?.detach();
+    sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
+    for migrator in migrators {
+        // `run` is generic over `Acquire`, whose future cannot be proven Send here.
+        let migrated = migrator.run_direct(None, &mut connection, false).await;
+        migrated.with_context(|| format!("cannot migrate database {name}"))?;
+    }
+    sqlx::Connection::close(connection).await?;
+    tracing::info!(database = name, "the schema is up to date");
+    Ok(())
+}
+
+/// Checks that the database has at least the schema that this binary was built with.
+///
+/// # Errors
+/// The schema is older; the line says by how much and what to do.
+pub async fn require_schema(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<()> {
+    let name = database_name(pool);
+    let mut connection = pool.acquire().await.context("cannot check the schema")?;
+    for migrator in migrators {
+        let required = required(migrator);
+        let applied = applied(&mut connection, &migrator.table_name).await?;
+        if applied < required {
+            let applied =
+                if applied == 0 { "none".to_owned() } else { applied.to_string() };
+            bail!("database {name} is at version {applied}, needs {required}: run migrate");
+        }
+    }
+    Ok(())
+}
+
+fn required(migrator: &Migrator) -> i64 {
+    let up = |migration: &&sqlx::migrate::Migration| migration.migration_type.is_up_migration();
+    migrator.iter().filter(up).map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// The newest applied version, 0 for none.
+async fn applied(connection: &mut PgConnection, table: &str) -> anyhow::Result<i64> {
+    // The name comes from the crate's own sqlx.toml, never from outside.
+    let sql = AssertSqlSafe(format!("SELECT max(version) FROM {table} WHERE success"));
+    let newest: Result<Option<i64>, _> = sqlx::query_scalar(sql).fetch_one(connection).await;
+    match newest {
+        Ok(version) => Ok(version.unwrap_or(0)),
+        Err(error) if is_undefined_table(&error) => Ok(0),
+        Err(error) => Err(error).context("cannot check the schema"),
+    }
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    error.is_some_and(|error: &PgDatabaseError| error.code() == "42P01")
+}
+
+fn database_name(pool: &PgPool) -> String {
+    pool.connect_options().get_database().unwrap_or("?").to_owned()
+}

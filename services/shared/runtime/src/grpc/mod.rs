@@ -1,0 +1,14 @@
+//! gRPC edges: serving, calling, and errors on the way in both directions.
+
+mod client;
+mod remote;
+mod server;
+mod status;
+
+pub use client::{Client, channel, deadline};
+pub use remote::Remote;
+pub use server::serve;
+pub use status::status;
+
+/// The `domain` of every `google.rpc.ErrorInfo` that we send.
+pub const ERROR_DOMAIN: &str = "portolan";

@@ -1,0 +1,7 @@
+//! HTTP edges: serving an axum router, and the client for calls to others.
+
+mod client;
+mod server;
+
+pub use client::client;
+pub use server::serve;

@@ -1,0 +1,90 @@
+use std::{io::IsTerminal as _, time::Duration};
+
+use anyhow::Context as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider,
+};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use crate::{LogFormat, TelemetryConfig};
+
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Keeps the span provider, to be flushed at the end.
+#[derive(Debug)]
+pub struct Telemetry {
+    provider: SdkTracerProvider,
+}
+
+/// Installs logs, spans and the propagator for the process. Must be called within a tokio
+/// runtime, which the exporter uses. A collector that is down costs spans, nothing else.
+///
+/// # Errors
+/// The filter does not parse, or a subscriber is installed already.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
+    let provider = provider(service, config)?;
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("portolan"))
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false)
+        .with_filter(filter_fn(ours));
+    let filter = EnvFilter::try_new(&config.log_filter).context("telemetry.log_filter")?;
+    let logs = lines(config.log_format).with_filter(filter);
+    Registry::default().with(spans).with(logs).try_init().context("telemetry is set up twice")?;
+    Ok(Telemetry { provider })
+}
+
+/// Spans of libraries are not exported: they would be many and say little.
+fn ours(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO && metadata.target().starts_with("portolan")
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    match format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal();
+            fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).boxed()
+        }
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
+    }
+}
+
+fn provider(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<SdkTracerProvider> {
+    let resource = Resource::builder().with_service_name(format!("portolan-{service}")).build();
+    let mut builder = SdkTracerProvider::builder().with_resource(resource);
+    if let Some(endpoint) = &config.otlp_endpoint {
+        let exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(EXPORT_TIMEOUT)
+            .build()
+            .context("telemetry.otlp_endpoint")?;
+        builder = builder.with_batch_exporter(exporter);
+    }
+    Ok(builder.build())
+}
+
+impl Telemetry {
+    /// Sends what is left, for at most a few seconds. The exporter blocks, hence the thread.
+    pub async fn flush(self) {
+        let shutdown = move || self.provider.shutdown_with_timeout(EXPORT_TIMEOUT);
+        let thread = tokio::task::spawn_blocking(shutdown);
+        let _ = tokio::time::timeout(EXPORT_TIMEOUT + Duration::from_secs(1), thread).await;
+    }
+}
