@@ -9,7 +9,8 @@ use crate::{audit, local, replay, seed, token};
 #[command(name = "portolan", version)]
 pub(crate) struct Cli {
     /// Plain output, whatever it is written to (<https://no-color.org>).
-    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(long, global = true, env = "NO_COLOR", hide_env_values = true)]
+    #[arg(num_args = 0..=1, default_missing_value = "1")]
     pub no_color: Option<String>,
     #[command(subcommand)]
     pub command: Command,
@@ -25,7 +26,8 @@ pub(crate) struct StateArg {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Starts PostgreSQL, Kafka, Redis, the payment provider and the five services, and keeps them running.
+    /// Starts PostgreSQL, Kafka, Redis, the payment provider and the five services, and keeps them
+    /// running.
     Up(Box<local::UpArgs>),
     /// Stops what `up` started.
     Down(StateArg),

@@ -1,10 +1,11 @@
-//! The `portolan` command: runs the shop on one machine (`up`, `status`, `down`), loads the catalogue (`seed`), places real
-//! orders and compares the outcome with the file (`replay`), signs tokens (`token`), and checks the invariants over all
-//! databases (`audit`).
+//! The `portolan` command: runs the shop on one machine (`up`, `status`, `down`), loads the
+//! catalogue (`seed`), places real orders and compares the outcome with the file (`replay`), signs
+//! tokens (`token`), and checks the invariants over all databases (`audit`).
 //!
-//! Everything that a command leaves behind is in one state directory (`--state`, by default `.portolan`).
+//! Everything that a command leaves behind is in one state directory (`--state`, by default
+//! `.portolan`).
 
-mod audit;
+pub mod audit;
 mod catalogue;
 mod cli;
 mod local;
@@ -19,7 +20,8 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 
-/// Process entry: parses the command line and runs the command. Whatever fails ends in one line on standard error and exit code 1.
+/// Process entry: parses the command line and runs the command. Whatever fails ends in one line on
+/// standard error and exit code 1.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {

@@ -12,7 +12,8 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// `no_color` is the value of the variable of that name: anything but an empty value means no colours.
+    /// `no_color` is the value of the variable of that name: anything but an empty value means no
+    /// colours.
     pub(crate) fn new(no_color: Option<&str>) -> Self {
         let terminal = std::io::stdout().is_terminal();
         Self { terminal, colour: terminal && no_color.is_none_or(str::is_empty) }

@@ -29,11 +29,13 @@ const CALL: Duration = Duration::from_secs(30);
 pub(crate) struct Args {
     #[command(flatten)]
     state: StateArg,
-    /// The catalogue, with the columns sku, name and `unit_price_minor`.
-    #[arg(long, default_value = "data/catalogue.csv")]
-    file: PathBuf,
+    /// The catalogue, with the columns sku, name and `unit_price_minor`; by default the one that
+    /// comes with Portolan.
+    #[arg(long)]
+    file: Option<PathBuf>,
     /// How many pieces of every product must be available afterwards, at least.
-    #[arg(long, default_value_t = DEFAULT_QUANTITY, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, default_value_t = DEFAULT_QUANTITY)]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     quantity: i64,
     /// Inventory's gRPC address; by default that of the running local installation.
     #[arg(long)]
@@ -43,13 +45,14 @@ pub(crate) struct Args {
 /// # Errors
 /// The file cannot be read, or inventory does not take it.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let catalogue = Catalogue::read(&args.file)?;
-    let inventory = match &args.inventory {
-        Some(url) => url.clone(),
-        None => {
-            let running = StateDir::at(&args.state.state)?.running()?;
-            running.context("nothing is running here: start it with `make up`, or name --inventory")?.inventory
-        }
+    let catalogue = Catalogue::read(args.file.as_deref())?;
+    let inventory = if let Some(url) = &args.inventory {
+        url.clone()
+    } else {
+        let running = StateDir::at(&args.state.state)?.running()?;
+        running
+            .context("nothing is running here: start it with `make up`, or name --inventory")?
+            .inventory
     };
     let outcome = import(&inventory, &catalogue, |_| args.quantity).await?;
     out::line(&outcome.to_string());
@@ -84,8 +87,7 @@ pub(crate) async fn import(
     let all: Vec<&Product> = catalogue.products.values().collect();
     let mut outcome = Outcome { products: all.len(), ..Outcome::default() };
     for chunk in all.chunks(CHUNK) {
-        let products =
-            chunk.iter().map(|product| imported(product, quantity(product))).collect();
+        let products = chunk.iter().map(|product| imported(product, quantity(product))).collect();
         let request = grpc::deadline(ImportProductsRequest { products }, CALL);
         let response = client
             .import_products(request)
@@ -102,10 +104,7 @@ fn imported(product: &Product, quantity: i64) -> ImportedProduct {
     ImportedProduct {
         sku: product.sku.clone(),
         name: product.name.clone(),
-        price: Some(Money {
-            minor_units: product.unit_price_minor,
-            currency: CURRENCY.to_owned(),
-        }),
+        price: Some(Money { minor_units: product.unit_price_minor, currency: CURRENCY.to_owned() }),
         quantity,
     }
 }

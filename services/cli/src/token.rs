@@ -52,7 +52,12 @@ impl Signer {
 
     /// # Errors
     /// The signature cannot be made.
-    pub(crate) fn sign(&self, user: &str, role: Role, ttl: Duration) -> anyhow::Result<SecretString> {
+    pub(crate) fn sign(
+        &self,
+        user: &str,
+        role: Role,
+        ttl: Duration,
+    ) -> anyhow::Result<SecretString> {
         let id = RandomIds(SystemClock).next();
         Ok(self.issuer.issue(user, &[role], SystemClock.now(), ttl, id)?)
     }

@@ -14,8 +14,7 @@ use crate::{Program, Scratch, free_port};
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 const SETTINGS: &str = include_str!("../../../deploy/local/kafka/server.properties");
-const LOGGING: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka/log4j2.yaml");
+const LOGGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka/log4j2.yaml");
 
 /// The consumer groups, each with a topic of dead letters.
 pub(crate) const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
@@ -39,7 +38,8 @@ impl Broker {
             .replace("@DATA@", &scratch.path().join("data").display().to_string());
         let settings = scratch.write("server.properties", &settings);
         let file = settings.display().to_string();
-        let format = ["kafka.tools.StorageTool", "format", "-t", "cG9ydG9sYW4tZTJlLTAwMQ", "-c", &file];
+        let format =
+            ["kafka.tools.StorageTool", "format", "-t", "cG9ydG9sYW4tZTJlLTAwMQ", "-c", &file];
         let formatted = java("format", &format, &settings).run(PATIENCE).await;
         assert_eq!(formatted.code, Some(0), "{}", formatted.output);
         let mut program = java("kafka", &["kafka.Kafka", &file], &settings);

@@ -1,23 +1,33 @@
 use std::{
-    sync::{PoisonError, atomic::{AtomicU64, Ordering}},
+    sync::{
+        PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use portolan_auth::Role;
+use portolan_auth::{Issuer, Role};
 use portolan_kernel::{Clock as _, IdGen as _, RandomIds, SystemClock};
 use portolan_testkit::eventually;
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Service, Shop, shop::PASSWORD};
+use crate::{
+    Service, Shop,
+    config::{AUDIENCE, ISSUER},
+    shop::PASSWORD,
+};
 
 /// How long an order may take to become final when nothing stands in its way.
 const FINAL: Duration = Duration::from_secs(40);
 /// How long a client goes on asking while the shop is being hurt.
 const PERSISTENCE: Duration = Duration::from_secs(40);
+
+const HOUR: Duration = Duration::from_hours(1);
 
 static KEYS: AtomicU64 = AtomicU64::new(0);
 
@@ -50,8 +60,6 @@ impl Answer {
     }
 
     /// The id in the body.
-    ///
-    /// # Panics
     /// There is none.
     pub fn id(&self) -> Uuid {
         let id = self.body["id"].as_str().and_then(|id| Uuid::try_parse(id).ok());
@@ -97,13 +105,28 @@ impl Shop {
         Customer { shop: self, name: name.to_owned(), token, gateway: 0 }
     }
 
-    /// A customer whose token was signed with the issuer's key elsewhere.
+    /// A customer whose token was signed with the gateway's key elsewhere.
     pub fn customer(&self, name: &str) -> Customer<'_> {
-        let (now, id) = (SystemClock.now(), RandomIds(SystemClock).next());
-        let hour = Duration::from_secs(3600);
-        let token = self.issuer.issue(name, &[Role::Customer], now, hour, id);
-        let token = token.expect("a token").expose_secret().to_owned();
+        let token = sign(&self.issuer, name, SystemClock.now());
         Customer { shop: self, name: name.to_owned(), token, gateway: 0 }
+    }
+
+    /// A token of the gateway's own issuer that ended an hour ago.
+    pub fn expired_token(&self, name: &str) -> String {
+        sign(&self.issuer, name, SystemClock.now() - 2 * HOUR)
+    }
+
+    /// A token that says all the right things, signed with a key that the gateway does not know.
+    pub fn foreign_token(&self, name: &str) -> String {
+        let issuer = Issuer::open(&self.scratch.path().join("foreign.pem"), ISSUER, AUDIENCE);
+        sign(&issuer.expect("another issuer"), name, SystemClock.now())
+    }
+
+    /// A token signed with the right key for someone else's interface.
+    pub fn token_for_others(&self, name: &str) -> String {
+        let key_file = self.scratch.path().join("issuer.pem");
+        let issuer = Issuer::open(&key_file, ISSUER, "another audience");
+        sign(&issuer.expect("the same key"), name, SystemClock.now())
     }
 
     fn remember(&self, user: &str, key: &str, order: Option<Uuid>) {
@@ -112,7 +135,7 @@ impl Shop {
     }
 }
 
-impl<'a> Customer<'a> {
+impl Customer<'_> {
     /// The same customer at another gateway.
     #[must_use]
     pub fn at(&self, gateway: usize) -> Self {
@@ -206,9 +229,14 @@ impl<'a> Customer<'a> {
     /// Every event about the order, by time.
     pub async fn timeline(&self, order: Uuid) -> Vec<Value> {
         let answer = self.get(&format!("/v1/orders/{order}/timeline")).await.expect(200);
-        let entries = answer.body["events"].as_array().or(answer.body["entries"].as_array());
-        entries.unwrap_or_else(|| panic!("a timeline: {}", answer.body)).clone()
+        answer.body["entries"].as_array().expect("the entries of a timeline").clone()
     }
+}
+
+fn sign(issuer: &Issuer, name: &str, at: OffsetDateTime) -> String {
+    let id = RandomIds(SystemClock).next();
+    let token = issuer.issue(name, &[Role::Customer], at, HOUR, id);
+    token.expect("a token").expose_secret().to_owned()
 }
 
 /// An idempotency key that nobody used before.

@@ -5,12 +5,19 @@
 //! The binaries must have been built before (`cargo build --workspace --bins`); `make test` does
 //! that and starts the servers. At most two shops run at once in one test binary: each is six
 //! processes or more.
-#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "what fails here fails the test"
+)]
 
 mod audit;
 mod broker;
 mod config;
 mod customer;
+mod groups;
+mod hurt;
 mod ports;
 mod program;
 mod scratch;

@@ -15,8 +15,6 @@ use portolan_testkit::eventually;
 const SHOWN: usize = 60;
 
 /// The path of one of our programs, beside the directory of this test.
-///
-/// # Panics
 /// It was not built.
 pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
@@ -60,8 +58,6 @@ impl Program {
     }
 
     /// Starts it; what it writes is appended to its log.
-    ///
-    /// # Panics
     /// It is running, or cannot be started.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} is running", self.name);
@@ -74,7 +70,8 @@ impl Program {
             .stdout(out)
             .stderr(errors)
             .spawn();
-        self.child = Some(child.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.name)));
+        self.child =
+            Some(child.unwrap_or_else(|error| panic!("cannot start {}: {error}", self.name)));
     }
 
     fn open_log(&self) -> File {
@@ -82,8 +79,6 @@ impl Program {
     }
 
     /// Runs it to its end, for at most `patience`.
-    ///
-    /// # Panics
     /// It does not end.
     pub async fn run(mut self, patience: Duration) -> Run {
         self.start();
@@ -92,16 +87,13 @@ impl Program {
     }
 
     /// Waits until it ends by itself.
-    ///
-    /// # Panics
     /// It does not within `patience`, or was not started.
     pub async fn ended(&mut self, patience: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
         let child = self.child.as_mut().expect("a started program");
-        let status = eventually(patience, &what, async || {
-            child.try_wait().expect("the state of a child")
-        })
-        .await;
+        let status =
+            eventually(patience, &what, async || child.try_wait().expect("the state of a child"))
+                .await;
         self.child = None;
         status
     }
@@ -115,8 +107,6 @@ impl Program {
     }
 
     /// Sends a signal.
-    ///
-    /// # Panics
     /// It is not running.
     pub fn signal(&self, signal: Signal) {
         let id = self.child.as_ref().expect("a started program").id();

@@ -13,8 +13,7 @@ use portolan_proto::{
     TOPICS,
     common::v1::Money,
     inventory::v1::{
-        ImportProductsRequest, ImportedProduct,
-        inventory_service_client::InventoryServiceClient,
+        ImportProductsRequest, ImportedProduct, inventory_service_client::InventoryServiceClient,
     },
 };
 use portolan_testkit::{TestDb, TestKafka, TestRecord, eventually};
@@ -162,16 +161,7 @@ impl Shop {
         for service in Service::ALL.into_iter().filter(|service| service.has_database()) {
             databases.insert(service, TestDb::new(&[]).await);
         }
-        let (kafka, (brokers, topic_prefix, partitions)) = match &options.broker {
-            Some(broker) => (None, (broker.clone(), String::new(), 3)),
-            None => {
-                let mut kafka = TestKafka::new(&TOPICS).await;
-                let dead = GROUPS.map(|group| format!("portolan.dlq.{group}.v1"));
-                kafka.create(&dead.each_ref().map(String::as_str)).await;
-                let parts = kafka.config_parts();
-                (Some(kafka), parts)
-            }
-        };
+        let (kafka, (brokers, topic_prefix, partitions)) = topics(options.broker.as_deref()).await;
         let scratch = Scratch::new();
         let key_file = scratch.path().join("issuer.pem");
         let issuer = Issuer::open(&key_file, ISSUER, AUDIENCE).expect("an issuer");
@@ -375,8 +365,6 @@ impl Shop {
     }
 
     /// The topics, from the outside.
-    ///
-    /// # Panics
     /// The shop has a broker of its own.
     pub fn kafka(&self) -> &TestKafka {
         self.kafka.as_ref().expect("a shop on the shared broker")
@@ -390,11 +378,6 @@ impl Shop {
             all.extend(records.into_iter().map(|record| (topic, record)));
         }
         all
-    }
-
-    /// The configured consumer group of a service.
-    pub fn group(&self, service: Service) -> String {
-        format!("{}{}", self.topic_prefix, service.name())
     }
 }
 
@@ -410,13 +393,23 @@ impl Drop for Shop {
     }
 }
 
+/// The topics on the shared broker, or nothing where a broker of one's own has them; and where and
+/// how many they are.
+async fn topics(broker: Option<&str>) -> (Option<TestKafka>, (String, String, i32)) {
+    if let Some(broker) = broker {
+        return (None, (broker.to_owned(), String::new(), 3));
+    }
+    let mut kafka = TestKafka::new(&TOPICS).await;
+    let dead = GROUPS.map(|group| format!("portolan.dlq.{group}.v1"));
+    kafka.create(&dead.each_ref().map(String::as_str)).await;
+    let parts = kafka.config_parts();
+    (Some(kafka), parts)
+}
+
 fn binary(service: Service) -> PathBuf {
     program(&format!("portolan-{}", service.name()))
 }
 
 fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .timeout(Duration::from_secs(20))
-        .build()
-        .expect("an HTTP client")
+    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("an HTTP client")
 }

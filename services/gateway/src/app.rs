@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use axum::body::Bytes;
 use portolan_auth::{CachePolicy, Issuer, RemoteKeys, Users, Verifier};
 use portolan_kernel::{Clock, IdGen};
 use portolan_proto::{
@@ -21,14 +22,11 @@ const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the handlers share. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct App(Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
+pub struct App {
     pub(crate) orders: OrderServiceClient<grpc::Client>,
     pub(crate) inventory: InventoryServiceClient<grpc::Client>,
-    pub(crate) verifier: Verifier,
-    pub(crate) login: Option<Login>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) login: Option<Arc<Login>>,
     pub(crate) limits: LimitsConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGen>,
@@ -37,7 +35,7 @@ pub(crate) struct Inner {
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
     /// The description of the interface, as JSON.
-    pub(crate) description: String,
+    pub(crate) description: Bytes,
 }
 
 /// The built-in issuer and who can log in.
@@ -46,14 +44,6 @@ pub(crate) struct Login {
     pub(crate) issuer: Issuer,
     pub(crate) users: Users,
     pub(crate) ttl: Duration,
-}
-
-impl std::ops::Deref for App {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.0
-    }
 }
 
 impl App {
@@ -65,19 +55,19 @@ impl App {
         let orders = OrderServiceClient::new(grpc::channel(&config.order_url)?);
         let inventory = InventoryServiceClient::new(grpc::channel(&config.inventory_url)?);
         let login = config.dev_issuer.enabled.then(|| login(config)).transpose()?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self {
             orders: orders.max_decoding_message_size(MAX_MESSAGE_BYTES),
             inventory: inventory.max_decoding_message_size(MAX_MESSAGE_BYTES),
-            verifier: verifier(config, login.as_ref(), ctx)?,
-            login,
+            verifier: Arc::new(verifier(config, login.as_ref(), ctx)?),
+            login: login.map(Arc::new),
             limits: config.limits,
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
             soft: ctx.tasks.soft(),
             requests: Arc::new(Semaphore::new(config.limits.concurrent_requests)),
             streams: Arc::new(Semaphore::new(config.limits.concurrent_streams)),
-            description: openapi::json()?,
-        })))
+            description: openapi::json()?.into(),
+        })
     }
 }
 

@@ -192,5 +192,72 @@ impl Validate for LimitsConfig {
 }
 
 fn url(key: &str, text: &str) -> Result<(), Invalid> {
-    grpc::channel(text).map(drop).map_err(|error| Invalid::new(key, error.to_string()))
+    grpc::check_url(text).map_err(|error| Invalid::new(key, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let address = ([127, 0, 0, 1], 0).into();
+        let user = UserConfig {
+            username: "alice".to_owned(),
+            password_hash: SecretString::from(portolan_auth::hash_password("demo").unwrap()),
+            roles: vec![Role::Customer],
+        };
+        Config {
+            server: ServerConfig {
+                listen: address,
+                admin_listen: address,
+                grace_secs: 1,
+                drain_delay_ms: 0,
+            },
+            telemetry: TelemetryConfig::default(),
+            order_url: "http://127.0.0.1:8441".to_owned(),
+            inventory_url: "http://127.0.0.1:8442".to_owned(),
+            auth: AuthConfig {
+                issuer: "http://127.0.0.1:8080".to_owned(),
+                audience: default_audience(),
+                jwks_url: None,
+            },
+            dev_issuer: DevIssuerConfig {
+                enabled: true,
+                users: vec![user],
+                ..DevIssuerConfig::default()
+            },
+            limits: LimitsConfig::default(),
+        }
+    }
+
+    fn fault(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = config();
+        change(&mut config);
+        config.validate().unwrap_err().key
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_key() {
+        assert!(config().validate().is_ok());
+        assert_eq!(fault(|c| c.order_url = "localhost:8441".to_owned()), "order_url");
+        assert_eq!(fault(|c| c.auth.issuer.clear()), "auth.issuer");
+        assert_eq!(fault(|c| c.limits.body_bytes = 0), "limits.body_bytes");
+        assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");
+        assert_eq!(fault(|c| c.dev_issuer.token_ttl_secs = 0), "dev_issuer.token_ttl_secs");
+        let twice = fault(|c| c.dev_issuer.users.push(c.dev_issuer.users[0].clone()));
+        assert_eq!(twice, "dev_issuer.users[1].username");
+        let plain = fault(|c| c.dev_issuer.users[0].password_hash = SecretString::from("demo"));
+        assert_eq!(plain, "dev_issuer.users");
+    }
+
+    #[test]
+    fn tokens_come_from_exactly_one_place() {
+        let url = || Some("https://id.example/keys".to_owned());
+        assert_eq!(fault(|c| c.dev_issuer.enabled = false), "auth.jwks_url");
+        assert_eq!(fault(|c| c.auth.jwks_url = url()), "auth.jwks_url");
+        let mut outside = config();
+        outside.dev_issuer.enabled = false;
+        outside.auth.jwks_url = url();
+        assert!(outside.validate().is_ok());
+    }
 }

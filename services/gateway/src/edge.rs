@@ -2,6 +2,8 @@
 //! writing of problem documents; then one line in the access log and the metrics.
 
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -53,7 +55,7 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     let mut response = documented(response, &instance, &trace_id);
     add_headers(response.headers_mut(), &trace, &trace_id);
     span.record("http.response.status_code", response.status().as_u16());
-    record::request(&span, method, &route, &response, started.elapsed(), &trace_id);
+    record::request(method, &route, &response, started.elapsed(), &trace_id);
     response
 }
 
@@ -75,7 +77,7 @@ fn span(headers: &HeaderMap, method: &'static str, route: &str) -> Span {
 /// The handler's answer, or the problem of not getting one.
 async fn answer(app: &App, request: Request, next: Next) -> Response {
     let Ok(_permit) = app.requests.try_acquire() else {
-        return Problem::new(kind::OVERLOADED, "too many requests at once: come back in a moment")
+        return Problem::new(kind::OVERLOADED, "Too many requests at once: come back in a moment.")
             .into_response();
     };
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -90,7 +92,8 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
 }
 
 fn timed_out(limit: Duration) -> Problem {
-    let detail = format!("no answer within {} ms; whether it happened is unknown", limit.as_millis());
+    let detail =
+        format!("No answer within {} ms; whether it happened is unknown.", limit.as_millis());
     Problem::new(kind::DEADLINE_EXCEEDED, detail)
 }
 
@@ -101,7 +104,7 @@ fn documented(mut response: Response, instance: &str, trace_id: &str) -> Respons
         render(response, &problem, instance, trace_id)
     } else if status.is_client_error() || status.is_server_error() {
         let kind = of_status(status);
-        let mut problem = Problem::new(kind, kind.title.to_lowercase());
+        let mut problem = Problem::new(kind, format!("{}.", kind.title));
         problem.status = status;
         render(response, &problem, instance, trace_id)
     } else {

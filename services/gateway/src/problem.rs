@@ -3,7 +3,10 @@
 mod catalogue;
 mod document;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    ops::{Deref, DerefMut},
+};
 
 use axum::response::{IntoResponse, Response};
 use http::{
@@ -14,8 +17,7 @@ use portolan_auth::AuthError;
 use portolan_kernel::Coded as _;
 
 pub(crate) use catalogue::{KINDS, Kind, kind, of_status};
-pub use document::{FieldError, ProblemDocument};
-pub(crate) use document::{MEDIA_TYPE, render};
+pub(crate) use document::{FieldError, MEDIA_TYPE, ProblemDocument, render};
 
 const REALM: HeaderValue = HeaderValue::from_static(r#"Bearer realm="portolan""#);
 const REALM_INVALID_TOKEN: HeaderValue =
@@ -24,43 +26,56 @@ const REALM_INVALID_TOKEN: HeaderValue =
 /// An error on its way to the client. As a response it has no body yet: [`crate::edge`], which
 /// every response passes, knows the trace id and writes the document.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+/// What a [`Problem`] says; apart from it because results should be small.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
     /// What kind of problem it is.
     pub(crate) code: Cow<'static, str>,
     pub(crate) status: StatusCode,
-    pub(crate) title: Cow<'static, str>,
+    pub(crate) title: &'static str,
     /// What happened this time: for the caller, nothing internal.
     pub(crate) detail: Cow<'static, str>,
     pub(crate) errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl Deref for Problem {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
 impl Problem {
     /// A problem of a kind on our list.
     pub(crate) fn new(kind: &Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let problem = Self {
-            code: kind.code.into(),
-            status: kind.status,
-            title: kind.title.into(),
-            detail: detail.into(),
-            errors: Vec::new(),
-            headers: Vec::new(),
-        };
-        problem.with_usual_headers()
+        Self::of(kind.code.into(), kind.status, kind.title, detail.into())
     }
 
     /// A problem of a kind that another service named, which may be newer than our list.
     pub(crate) fn foreign(code: String, status: StatusCode, detail: String) -> Self {
         let listed = KINDS.iter().find(|kind| kind.code == code);
         let title = listed.map_or_else(|| of_status(status).title, |kind| kind.title);
-        let problem = Self {
-            code: code.into(),
-            status,
-            title: title.into(),
-            detail: detail.into(),
-            errors: Vec::new(),
-            headers: Vec::new(),
-        };
+        Self::of(code.into(), status, title, detail.into())
+    }
+
+    fn of(
+        code: Cow<'static, str>,
+        status: StatusCode,
+        title: &'static str,
+        detail: Cow<'static, str>,
+    ) -> Self {
+        let (errors, headers) = (Vec::new(), Vec::new());
+        let problem = Self(Box::new(Parts { code, status, title, detail, errors, headers }));
         problem.with_usual_headers()
     }
 
@@ -73,25 +88,26 @@ impl Problem {
     /// Several fields are at fault.
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
-            [only] => format!("{}: {}", only.field, only.message),
-            several => format!("{} fields are not acceptable", several.len()),
+            [only] => format!("The field {} {}.", only.field, only.message),
+            several => format!("{} fields are not acceptable.", several.len()),
         };
         Self::new(kind::VALIDATION_FAILED, detail).with_errors(errors)
     }
 
     /// There is no such thing, or not for this caller.
     pub(crate) fn not_found() -> Self {
-        Self::new(kind::NOT_FOUND, "there is nothing at this address, or not for you")
+        Self::new(kind::NOT_FOUND, "There is nothing at this address, or not for you.")
     }
 
     /// Our fault. The cause is logged where it is known.
     pub(crate) fn internal() -> Self {
-        Self::new(kind::INTERNAL, "something went wrong on our side")
+        Self::new(kind::INTERNAL, "Something went wrong on our side.")
     }
 
     #[must_use]
-    pub(crate) fn with_errors(self, errors: Vec<FieldError>) -> Self {
-        Self { errors, ..self }
+    pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
     }
 
     /// When to try again, in seconds.

@@ -4,7 +4,7 @@ use http::StatusCode;
 use portolan_kernel::{ErrorCode, FieldViolation};
 use portolan_runtime::grpc::Remote;
 
-use crate::problem::{FieldError, KINDS, Problem};
+use crate::problem::{FieldError, KINDS, Problem, kind};
 
 impl From<Remote> for Problem {
     fn from(remote: Remote) -> Self {
@@ -12,7 +12,7 @@ impl From<Remote> for Problem {
             tracing::error!(code = ?remote.code, reason = remote.reason, "a service failed");
             return Self::internal();
         };
-        let problem = Self::foreign(remote.reason, status, remote.message);
+        let problem = Self::foreign(code(remote.reason), status, remote.message);
         let problem = problem.with_errors(remote.violations.into_iter().map(field).collect());
         match remote.retry_after_secs {
             Some(seconds) => problem.with_retry_after(seconds),
@@ -25,6 +25,12 @@ impl From<tonic::Status> for Problem {
     fn from(status: tonic::Status) -> Self {
         Remote::from(status).into()
     }
+}
+
+/// The services' general word for an unacceptable request is `invalid_argument`; ours is that of
+/// the gateway's own checks, so that a client sees one.
+fn code(reason: String) -> String {
+    if reason == "invalid_argument" { kind::VALIDATION_FAILED.code.to_owned() } else { reason }
 }
 
 /// The reason decides where our list has it, else the class of failure. `None`: our fault.
@@ -85,6 +91,19 @@ mod tests {
             assert_eq!((problem.status.as_u16(), problem.code.as_ref()), (expected, reason));
             assert_eq!(problem.detail, "a sentence");
         }
+    }
+
+    #[test]
+    fn what_a_service_finds_unacceptable_looks_like_what_the_gateway_does() {
+        let mut refusal = remote(ErrorCode::InvalidArgument, "invalid_argument");
+        let description = "is not a cursor".to_owned();
+        refusal.violations = vec![FieldViolation { field: "cursor".to_owned(), description }];
+        refusal.retry_after_secs = Some(7);
+        let problem = Problem::from(refusal);
+        assert_eq!((problem.status.as_u16(), problem.code.as_ref()), (422, "validation_failed"));
+        assert_eq!(problem.errors[0].field, "cursor");
+        let response = axum::response::IntoResponse::into_response(problem);
+        assert_eq!(response.headers()["retry-after"], "7");
     }
 
     #[test]

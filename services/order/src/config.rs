@@ -67,8 +67,8 @@ impl Validate for Config {
         if self.orders.lock_ttl_ms < 100 {
             return Err(Invalid::new("orders.lock_ttl_ms", "must be at least 100"));
         }
-        portolan_runtime::grpc::channel(&self.inventory_url)
-            .map(|_| ())
+        self.database.validate()?;
+        portolan_runtime::grpc::check_url(&self.inventory_url)
             .map_err(|error| Invalid::new("inventory_url", error.to_string()))
     }
 }

@@ -3,7 +3,8 @@
 use portolan_kernel::Money;
 use portolan_messaging::Outgoing;
 use portolan_proto::{
-    Event, common::v1 as common,
+    Event,
+    common::v1 as common,
     events::v1::{
         PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, PaymentVoided,
     },
@@ -30,11 +31,15 @@ pub fn tell(payment: &Payment, stamp: &Stamp<'_>) -> Option<Outgoing> {
     let order_id = payment.order.to_string();
     let code = payment.code.clone().unwrap_or_default();
     let event = match payment.status {
-        Status::Authorized => pack(payment, stamp, &PaymentAuthorized {
-            order_id,
-            psp_reference: payment.reference.clone().unwrap_or_default(),
-            amount: payment.amount.map(money),
-        }),
+        Status::Authorized => pack(
+            payment,
+            stamp,
+            &PaymentAuthorized {
+                order_id,
+                psp_reference: payment.reference.clone().unwrap_or_default(),
+                amount: payment.amount.map(money),
+            },
+        ),
         Status::Declined => pack(payment, stamp, &PaymentDeclined { order_id, code }),
         Status::Captured => {
             pack(payment, stamp, &PaymentCaptured { order_id, amount: payment.amount.map(money) })
@@ -54,8 +59,5 @@ fn pack<E: Event>(payment: &Payment, stamp: &Stamp<'_>, event: &E) -> Outgoing {
 
 /// An amount as messages carry it.
 pub fn money(amount: Money) -> common::Money {
-    common::Money {
-        minor_units: amount.minor_units,
-        currency: amount.currency.as_str().to_owned(),
-    }
+    common::Money { minor_units: amount.minor_units, currency: amount.currency.as_str().to_owned() }
 }

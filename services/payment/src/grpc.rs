@@ -8,12 +8,7 @@ use prost_types::Timestamp;
 use sqlx::PgPool;
 use tonic::{Request, Response};
 
-use crate::{
-    app,
-    domain::Status,
-    events::money,
-    store::Row,
-};
+use crate::{app, domain::Status, events::money, store::Row};
 
 /// Shows payments.
 #[derive(Clone, Debug)]

@@ -146,11 +146,8 @@ impl Provider {
     async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Silence> {
         let request = self.http.post(format!("{}{path}", self.url)).json(body);
         let trace = TraceContext::current();
-        let request = if trace.is_none() {
-            request
-        } else {
-            request.header("traceparent", trace.as_str())
-        };
+        let request =
+            if trace.is_none() { request } else { request.header("traceparent", trace.as_str()) };
         let response = request.send().await.map_err(Silence::Http)?;
         if !response.status().is_success() {
             return Err(Silence::Status(response.status()));

@@ -9,10 +9,10 @@
 //! - Repetitions never take more than half of the calls, so that a few cards that hang do not hold
 //!   up everybody else's first attempt.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use portolan_kernel::{Clock as _, OrderId};
+use portolan_kernel::OrderId;
 use portolan_runtime::telemetry::TraceContext;
 use tokio::{
     sync::mpsc,
@@ -110,7 +110,7 @@ impl Worker {
             }
             _ = ticks.tick(), if !round.stopping => {
                 round.scan = true;
-                self.measure(round).await;
+                self.measure(round.calls.len()).await;
             }
             () = stop.cancelled(), if !round.stopping => round.stopping = true,
         }
@@ -141,7 +141,9 @@ impl Worker {
         match store::claim(&self.settlement.pool, due, limit, self.config.lease()).await {
             Ok(jobs) => {
                 let found = jobs.len();
-                jobs.into_iter().for_each(|job| self.call(round, job));
+                for job in jobs {
+                    self.call(round, job);
+                }
                 found
             }
             Err(error) => {
@@ -156,7 +158,7 @@ impl Worker {
         let repeated = job.call.attempt > 1;
         round.repeated += usize::from(repeated);
         let provider = self.provider.clone();
-        let clock = std::sync::Arc::clone(&self.settlement.clock);
+        let clock = Arc::clone(&self.settlement.clock);
         let span = tracing::info_span!(
             "provider",
             otel.kind = "client",
@@ -204,9 +206,9 @@ impl Worker {
         }
     }
 
-    async fn measure(&self, round: &Round) {
+    async fn measure(&self, in_flight: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("portolan_payment_calls_in_flight").set(round.calls.len() as f64);
+        metrics::gauge!("portolan_payment_calls_in_flight").set(in_flight as f64);
         if let Ok((waiting, age)) = store::waiting(&self.settlement.pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("portolan_payment_jobs_waiting").set(waiting as f64);

@@ -40,7 +40,6 @@ pub(super) struct Parked {
 /// Everything about events in one service's database.
 #[derive(Debug, Default)]
 pub(super) struct Messaging {
-    pub(super) unpublished: i64,
     pub(super) logged: Vec<Logged>,
     pub(super) consumed: Vec<Consumed>,
     pub(super) parked: Vec<Parked>,
@@ -52,7 +51,6 @@ impl Messaging {
     /// Reads everything within the connection's transaction.
     pub(super) async fn load(db: &mut PgConnection) -> Result<Self, sqlx::Error> {
         Ok(Self {
-            unpublished: unpublished(db).await?,
             logged: logged(db).await?,
             consumed: consumed(db).await?,
             parked: parked(db).await?,

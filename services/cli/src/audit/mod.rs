@@ -46,7 +46,8 @@ const UNCHECKED: u8 = 2;
 /// Checks the invariants over all databases, topics and ledgers; exit code 1 if one is violated,
 /// 2 if they could not be checked.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct Args {
     #[command(flatten)]
     state: StateArg,
     /// The order service's database; with the four others, instead of the state directory.
@@ -99,7 +100,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The report cannot be turned into text.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let report = match audit(&args).await {
         Ok(report) => report,
         Err(error) => {

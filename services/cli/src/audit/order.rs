@@ -148,9 +148,8 @@ fn answer(row: &PgRow) -> Result<Answer, sqlx::Error> {
 
 /// The order that a stored answer, a protobuf message, is about.
 fn answered(response: &[u8]) -> Option<Uuid> {
-    let whole = proto::PlaceOrderResponse::decode(response).ok().and_then(|answer| answer.order);
-    let order = whole.or_else(|| proto::Order::decode(response).ok());
-    order.and_then(|order| Uuid::try_parse(&order.id).ok())
+    let order = proto::Order::decode(response).ok()?;
+    Uuid::try_parse(&order.id).ok()
 }
 
 fn guard(row: &PgRow) -> Result<Guard, sqlx::Error> {

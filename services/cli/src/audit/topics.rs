@@ -36,9 +36,9 @@ pub(super) struct Published {
     pub(super) offset: i64,
     /// The order id that the key is, if it is one.
     pub(super) key: Option<Uuid>,
-    /// The CloudEvents id, if it is a UUID.
+    /// The `CloudEvents` id, if it is a UUID.
     pub(super) id: Option<Uuid>,
-    /// The CloudEvents type, empty if there is none.
+    /// The `CloudEvents` type, empty if there is none.
     pub(super) kind: String,
     /// SHA-256 of the value.
     pub(super) sha256: Vec<u8>,

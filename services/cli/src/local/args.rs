@@ -17,9 +17,9 @@ pub(crate) struct UpArgs {
     /// Leaves the catalogue as it is.
     #[arg(long)]
     pub no_seed: bool,
-    /// The catalogue to load.
-    #[arg(long, default_value = "data/catalogue.csv")]
-    pub catalogue: PathBuf,
+    /// The catalogue to load; by default the one that comes with Portolan.
+    #[arg(long)]
+    pub catalogue: Option<PathBuf>,
     /// How many replicas of every service, 1 or 2. Overrides the configuration file.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2))]
     pub replicas: Option<u16>,

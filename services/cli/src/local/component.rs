@@ -45,7 +45,8 @@ impl Program {
         self
     }
 
-    /// The same as a command for the standard library: with no input, and its output for us to read.
+    /// The same as a command for the standard library: with no input, and its output for us to
+    /// read.
     pub(crate) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.path);
         command

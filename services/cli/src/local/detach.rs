@@ -52,7 +52,8 @@ pub(crate) async fn detach(state: &StateDir, screen: Screen) -> anyhow::Result<E
 }
 
 fn spawn(log: &Path) -> anyhow::Result<Child> {
-    let output = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let output =
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
     let args = std::env::args_os().skip(1).filter(|arg| arg != "--detach" && arg != "-d");
     Command::new(std::env::current_exe()?)
         .args(args.chain([OsString::from("--daemon")]))

@@ -1,4 +1,4 @@
-//! One Kafka node (KRaft: broker and controller in one) and the topics.
+//! One Kafka node (broker and controller in one) and the topics.
 
 use std::{fs, time::Duration};
 

@@ -91,7 +91,8 @@ impl Logs {
     }
 }
 
-/// The text without ANSI control sequences (ECMA-48 5.4: ESC `[`, parameters, a final byte from `@` to `~`).
+/// The text without ANSI control sequences (ECMA-48 5.4: ESC `[`, parameters, a final byte from `@`
+/// to `~`).
 fn strip_escapes(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -112,7 +113,10 @@ mod tests {
 
     #[test]
     fn colours_of_the_services_do_not_reach_a_file() {
-        assert_eq!(strip_escapes("\x1b[2m12:00\x1b[0m \x1b[32mINFO\x1b[0m ready"), "12:00 INFO ready");
+        assert_eq!(
+            strip_escapes("\x1b[2m12:00\x1b[0m \x1b[32mINFO\x1b[0m ready"),
+            "12:00 INFO ready"
+        );
         assert_eq!(strip_escapes("plain [text]"), "plain [text]");
         assert_eq!(strip_escapes("cut \x1b[3"), "cut ");
     }

@@ -1,8 +1,10 @@
-//! The local app host: real PostgreSQL, Kafka and Redis and all services as processes of this machine.
+//! The local app host: real PostgreSQL, Kafka and Redis and all services as processes of this
+//! machine.
 //!
-//! One supervisor process owns them. It starts each in a process group of its own, restarts what dies, and writes who they are
-//! (process id and start time) to the state directory, so that whoever comes next can tell the processes it may stop from
-//! strangers that happen to have the same number.
+//! One supervisor process owns them. It starts each in a process group of its own, restarts what
+//! dies, and writes who they are (process id and start time) to the state directory, so that
+//! whoever comes next can tell the processes it may stop from strangers that happen to have the
+//! same number.
 
 mod args;
 mod component;
@@ -25,8 +27,9 @@ mod supervisor;
 mod up;
 
 pub(crate) use args::UpArgs;
+pub(crate) use record::HostRecord;
 pub(crate) use services::{AUDIENCE, ISSUER, Role};
-pub(crate) use state::StateDir;
+pub(crate) use state::{StateDir, random_bytes};
 pub(crate) use status::status;
 pub(crate) use stop::down;
 pub(crate) use up::up;

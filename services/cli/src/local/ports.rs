@@ -1,4 +1,7 @@
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -87,16 +90,20 @@ pub(crate) fn check_free(wanted: &[(u16, String)]) -> anyhow::Result<()> {
         if let Some((_, other)) = wanted.iter().take(index).find(|(earlier, _)| earlier == port) {
             problems.push(format!("port {port} is configured for both {other} and {name}"));
         } else if let Err(error) = TcpListener::bind(loopback(*port)) {
-            problems.push(match error.kind() {
-                std::io::ErrorKind::AddrInUse => format!("port {port} ({name}) is taken"),
-                _ => format!("port {port} ({name}) cannot be used: {error}"),
+            problems.push(if error.kind() == ErrorKind::AddrInUse {
+                format!("port {port} ({name}) is taken")
+            } else {
+                format!("port {port} ({name}) cannot be used: {error}")
             });
         }
     }
     if problems.is_empty() {
         return Ok(());
     }
-    bail!("{}; free them, or choose others with --port-offset or portolan.toml", problems.join(", "))
+    bail!(
+        "{}; free them, or choose others with --port-offset or portolan.toml",
+        problems.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -124,7 +131,10 @@ mod tests {
     #[test]
     fn an_offset_moves_every_port_and_must_fit() {
         let ports = Ports::default().shifted(20_000).unwrap();
-        assert_eq!((ports.gateway, ports.postgres, ports.redis), (28_080, 25_433, [26_381, 26_382, 26_383]));
+        assert_eq!(
+            (ports.gateway, ports.postgres, ports.redis),
+            (28_080, 25_433, [26_381, 26_382, 26_383])
+        );
         assert!(Ports::default().shifted(60_000).is_err());
     }
 }

@@ -94,22 +94,26 @@ impl<'a> Postgres<'a> {
         let single = self.program("postgres", &["--single"], data).args(["postgres"]);
         let statement = format!("ALTER ROLE postgres PASSWORD '{password}'\n");
         run(single.command(), "postgres --single", &statement)?;
-        let rules = "# Over the loopback interface, with a password.\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let rules = "# Over the loopback interface, with a password.\n\
+                     host all all 127.0.0.1/32 scram-sha-256\n";
         fs::write(data.join("pg_hba.conf"), rules)?;
         Ok(())
     }
 
-    /// A program of PostgreSQL that works on a data directory, as the unprivileged user if there is one. The `first`
-    /// arguments go before the directory.
+    /// A program of PostgreSQL that works on a data directory, as the unprivileged user if there
+    /// is one. The `first` arguments go before the directory.
     fn program(&self, name: &str, first: &[&str], data: &Path) -> Program {
         let path = self.programs.postgres(name);
         match (&self.user, &self.programs.setpriv) {
-            (Some(user), Some(setpriv)) => Program::new(setpriv, data)
+            // That user may have no way here (root's home is closed): root opens the directory
+            // and hands it over.
+            (Some(user), Some(setpriv)) => Program::new("/bin/sh", "/")
+                .args(["-c", "exec 9<\"$0\" && exec \"$@\""])
+                .args([data.as_os_str(), setpriv.as_os_str()])
                 .args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)])
                 .args(["--clear-groups".into(), path.into_os_string()])
                 .args(first)
-                // That user may not be able to come here by the path (root's home is closed), but is here already.
-                .args(["-D", "/proc/self/cwd"]),
+                .args(["-D", "/proc/self/fd/9"]),
             _ => Program::new(path, data).args(first).args(["-D".as_ref(), data.as_os_str()]),
         }
     }
@@ -185,18 +189,18 @@ async fn create_database(
     password: &str,
 ) -> sqlx::Result<()> {
     let name = format!("portolan_{owner}");
-    let role = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");
+    let role =
+        sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");
     let verb = if role.bind(&name).fetch_one(&mut *connection).await? { "ALTER" } else { "CREATE" };
     connection
         .execute(AssertSqlSafe(format!("{verb} ROLE {name} LOGIN PASSWORD '{password}'")))
         .await?;
-    let there = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)");
+    let there =
+        sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)");
     if !there.bind(&name).fetch_one(&mut *connection).await? {
         connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name} OWNER {name}"))).await?;
     }
-    connection
-        .execute(AssertSqlSafe(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")))
-        .await?;
+    connection.execute(AssertSqlSafe(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"))).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use sqlx::{Connection as _, postgres::PgConnection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,6 +12,8 @@ use super::ports::loopback;
 
 /// An answer that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// In bytes: as much of an answer as is read.
+const LONGEST_ANSWER: u64 = 64 * 1024;
 
 /// How to find out whether a component is ready.
 #[derive(Clone, Debug)]
@@ -53,21 +55,23 @@ impl Probe {
             Self::Ready(port) => {
                 let request =
                     b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-                let answer = exchange(*port, request, 12).await?;
-                match answer.strip_prefix(b"HTTP/1.1 ") {
-                    Some(b"200") => Ok(()),
-                    _ => bail!("{}", String::from_utf8_lossy(&answer)),
-                }
+                let answer = exchange(*port, request, LONGEST_ANSWER).await?;
+                ensure!(
+                    answer.starts_with(b"HTTP/1.1 200 "),
+                    "{}",
+                    String::from_utf8_lossy(&answer)
+                );
+                Ok(())
             }
         }
     }
 }
 
-/// Sends a request and returns the first `length` bytes of the answer.
-async fn exchange(port: u16, request: &[u8], length: usize) -> anyhow::Result<Vec<u8>> {
+/// Sends a request and returns at most the first `length` bytes of the answer.
+async fn exchange(port: u16, request: &[u8], length: u64) -> anyhow::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(loopback(port)).await?;
     stream.write_all(request).await?;
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).await?;
+    let mut answer = Vec::new();
+    stream.take(length).read_to_end(&mut answer).await?;
     Ok(answer)
 }

@@ -55,7 +55,8 @@ fn stat(pid: i32) -> Option<Vec<String>> {
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
-/// proc(5): after the name come state, ppid, ...; the start time in clock ticks since boot is field 22, the 20th of these.
+/// proc(5): after the name come state, ppid, ...; the start time in clock ticks since boot is field
+/// 22, the 20th of these.
 #[cfg(target_os = "linux")]
 fn start_time(pid: i32) -> Option<String> {
     let fields = stat(pid)?;
@@ -77,8 +78,8 @@ fn ps(pid: i32, column: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Resident memory of processes together with their descendants, in KiB. Memory that several share counts once on Linux
-/// (proportional set size).
+/// Resident memory of processes together with their descendants, in KiB. Memory that several share
+/// counts once on Linux (proportional set size).
 #[derive(Debug)]
 pub(crate) struct Memory {
     children: HashMap<i32, Vec<i32>>,
@@ -131,7 +132,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let identity = Identity::of(pid).unwrap();
         assert!(identity.alive());
-        let stranger = Identity { started: "another time".to_owned(), ..identity.clone() };
+        let stranger = Identity { pid, started: "another time".to_owned() };
         assert!(!stranger.alive());
         stranger.signal(Signal::SIGKILL);
         assert!(child.try_wait().unwrap().is_none(), "a stranger's number must not be signalled");

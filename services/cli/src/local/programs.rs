@@ -58,12 +58,11 @@ impl Programs {
 }
 
 fn services(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let dir = match named {
-        Some(dir) => std::path::absolute(dir)?,
-        None => {
-            let own = std::env::current_exe()?;
-            own.parent().context("this program is in no directory")?.to_owned()
-        }
+    let dir = if let Some(dir) = named {
+        std::path::absolute(dir)?
+    } else {
+        let own = std::env::current_exe()?;
+        own.parent().context("this program is in no directory")?.to_owned()
     };
     let missing: Vec<&str> =
         SERVICES.into_iter().filter(|name| !dir.join(name).is_file()).collect();
@@ -120,12 +119,10 @@ impl Search<'_> {
                 bin.join("initdb").is_file().then_some((version, bin))
             })
             .max();
-        match newest {
-            Some((_, bin)) => Ok(bin),
-            None => {
-                let initdb = self.program("initdb", "PostgreSQL 15 or later")?;
-                Ok(initdb.parent().unwrap_or(Path::new("/")).to_owned())
-            }
+        if let Some((_, bin)) = newest {
+            return Ok(bin);
         }
+        let initdb = self.program("initdb", "PostgreSQL 15 or later")?;
+        Ok(initdb.parent().unwrap_or(Path::new("/")).to_owned())
     }
 }

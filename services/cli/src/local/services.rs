@@ -22,7 +22,8 @@ pub(crate) use portolan_auth::Role;
 pub(crate) const ISSUER: &str = "portolan-dev";
 pub(crate) const AUDIENCE: &str = "portolan";
 
-/// The users that everybody may try the local shop with: names, roles. The password is the name and `-demo`.
+/// The users that everybody may try the local shop with: names, roles. The password is the name and
+/// `-demo`.
 pub(crate) const DEMO_USERS: [(&str, Role); 3] =
     [("alice", Role::Customer), ("bob", Role::Customer), ("olga", Role::Operator)];
 
@@ -43,14 +44,8 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Psp,
-        Self::Inventory,
-        Self::Payment,
-        Self::Notification,
-        Self::Order,
-        Self::Gateway,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Psp, Self::Inventory, Self::Payment, Self::Notification, Self::Order, Self::Gateway];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use figment::{
@@ -8,6 +8,7 @@ use figment::{
 use serde::Deserialize;
 
 use super::{args::UpArgs, ports::Ports};
+use crate::catalogue::Catalogue;
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "portolan.toml";
@@ -36,12 +37,13 @@ pub(crate) struct Settings {
     pub overrides: Vec<Override>,
     pub postgres_user: String,
     /// The catalogue to load, unless it is to be left as it is.
-    pub catalogue: Option<PathBuf>,
+    pub catalogue: Option<Catalogue>,
 }
 
 impl Settings {
     /// # Errors
-    /// The file is missing though named, cannot be read, or says something unknown; or an argument is out of range.
+    /// The file is missing though named, cannot be read, or says something unknown; or an argument
+    /// is out of range.
     pub(crate) fn load(args: &UpArgs) -> anyhow::Result<Self> {
         let file = read(args.config.as_deref())?;
         let replicas = args.replicas.or(file.replicas).unwrap_or(1);
@@ -51,9 +53,15 @@ impl Settings {
         Ok(Self {
             ports: file.ports.shifted(args.port_offset)?,
             replicas,
-            overrides: args.set.iter().map(|text| parse_override(text)).collect::<Result<_, _>>()?,
+            overrides: args
+                .set
+                .iter()
+                .map(|text| parse_override(text))
+                .collect::<Result<_, _>>()?,
             postgres_user: args.postgres_user.clone(),
-            catalogue: (!args.no_seed).then(|| args.catalogue.clone()),
+            catalogue: (!args.no_seed)
+                .then(|| Catalogue::read(args.catalogue.as_deref()))
+                .transpose()?,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The state directory: data, generated configuration and secrets, logs, and the record of what runs.
+//! The state directory: data, generated configuration and secrets, logs, and the record of what
+//! runs.
 
 use std::{
     collections::BTreeMap,
@@ -22,9 +23,12 @@ pub(crate) struct StateDir {
     root: PathBuf,
 }
 
-/// Held for as long as a supervisor owns the directory. The operating system releases it whatever becomes of the holder.
+/// Held for as long as a supervisor owns the directory. The operating system releases it whatever
+/// becomes of the holder.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock is released when the file is closed")] File);
+pub(crate) struct Lock(
+    #[expect(dead_code, reason = "the lock is released when the file is closed")] File,
+);
 
 impl StateDir {
     /// The directory, which need not exist.

@@ -18,8 +18,8 @@ pub(crate) fn status(state: &Path, screen: Screen) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     table(&record, screen);
-    let all_ready = record.phase == Phase::Ready
-        && record.rows.iter().all(|row| row.state == State::Ready);
+    let all_ready =
+        record.phase == Phase::Ready && record.rows.iter().all(|row| row.state == State::Ready);
     Ok(if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,7 +11,7 @@ use super::{process::Identity, record::HostRecord, state::StateDir};
 use crate::out::{self, Screen};
 
 /// The services drain, then the infrastructure stops: each has its own limit well within this.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Stops what `up` started, whether or not its supervisor is still there.
@@ -37,7 +37,8 @@ pub(crate) async fn down(state: &Path, _screen: Screen) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Stops the processes that a supervisor left behind when it was killed, and returns how many there were.
+/// Stops the processes that a supervisor left behind when it was killed, and returns how many there
+/// were.
 ///
 /// # Errors
 /// The record of the installation cannot be read.
@@ -46,12 +47,8 @@ pub(crate) async fn sweep(state: &StateDir) -> anyhow::Result<usize> {
     if record.host.alive() {
         return Ok(0);
     }
-    let left: Vec<Identity> = record
-        .rows
-        .into_iter()
-        .filter_map(|row| row.process)
-        .filter(Identity::alive)
-        .collect();
+    let left: Vec<Identity> =
+        record.rows.into_iter().filter_map(|row| row.process).filter(Identity::alive).collect();
     // In the reverse order of starting, as a supervisor would; the databases survive either way.
     for process in left.iter().rev() {
         process.signal(Signal::SIGTERM);

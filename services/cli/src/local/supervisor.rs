@@ -64,7 +64,11 @@ impl Board {
     }
 
     fn update(&self, name: &str, change: impl FnOnce(&mut Row)) {
-        self.change(|record| record.rows.iter_mut().find(|row| row.name == name).map_or((), change));
+        self.change(|record| {
+            if let Some(row) = record.rows.iter_mut().find(|row| row.name == name) {
+                change(row);
+            }
+        });
     }
 
     /// Writes the record only if it changed.
@@ -105,7 +109,9 @@ impl Board {
         };
         match timeout(patience, wait).await {
             Ok(result) => result,
-            Err(_) => bail!("{name} is not ready after {} s{}", patience.as_secs(), self.said(name)),
+            Err(_) => {
+                bail!("{name} is not ready after {} s{}", patience.as_secs(), self.said(name))
+            }
         }
     }
 
@@ -228,8 +234,16 @@ impl Supervisor {
             Err(error) => return Some(format!("cannot be started: {error:#}")),
         };
         let mut readers = JoinSet::new();
-        readers.spawn(copy_lines(self.component.name.clone(), child.stdout.take(), self.logs.clone()));
-        readers.spawn(copy_lines(self.component.name.clone(), child.stderr.take(), self.logs.clone()));
+        readers.spawn(copy_lines(
+            self.component.name.clone(),
+            child.stdout.take(),
+            self.logs.clone(),
+        ));
+        readers.spawn(copy_lines(
+            self.component.name.clone(),
+            child.stderr.take(),
+            self.logs.clone(),
+        ));
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let ended = tokio::select! {
             status = child.wait() => Some(match status {
@@ -253,7 +267,8 @@ impl Supervisor {
 
     fn spawn(&self) -> anyhow::Result<Child> {
         let mut command = self.component.program.command();
-        // A group of its own: a Ctrl-C at the terminal reaches the supervisor alone, which stops everything in order.
+        // A group of its own: a Ctrl-C at the terminal reaches the supervisor alone, which stops
+        // everything in order.
         command.process_group(0);
         let child = tokio::process::Command::from(command)
             .kill_on_drop(true)

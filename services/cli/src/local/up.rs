@@ -2,7 +2,6 @@ use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use nix::unistd::{geteuid, setsid};
-use sha2::{Digest as _, Sha256};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -29,7 +28,6 @@ use super::{
     supervisor::{Board, Supervised, run_once},
 };
 use crate::{
-    catalogue::Catalogue,
     out::{self, Screen},
     seed,
 };
@@ -81,7 +79,8 @@ fn wanted_ports(settings: &Settings) -> Vec<(u16, String)> {
         for replica in 0..service.replicas(settings.replicas) {
             let port = service.port(ports, replica);
             wanted.push((port, service.label(replica)));
-            wanted.push((port + ports.admin_distance, format!("{}, admin", service.label(replica))));
+            wanted
+                .push((port + ports.admin_distance, format!("{}, admin", service.label(replica))));
         }
     }
     wanted
@@ -231,15 +230,13 @@ impl<'a> Host<'a> {
 
     /// Loads the catalogue unless exactly this one has been loaded before.
     async fn seed(&self) -> anyhow::Result<()> {
-        let Some(file) = &self.settings.catalogue else { return Ok(()) };
-        let bytes = fs::read(file)
-            .with_context(|| format!("cannot read the catalogue {}", file.display()))?;
-        let mark = format!("{} {OPENING_STOCK}", hex::encode(Sha256::digest(&bytes)));
+        let Some(catalogue) = &self.settings.catalogue else { return Ok(()) };
+        let mark = format!("{} {OPENING_STOCK}", catalogue.digest());
         if fs::read_to_string(self.state.seeded()).is_ok_and(|seeded| seeded == mark) {
             return Ok(());
         }
-        let catalogue = Catalogue::parse(&bytes).with_context(|| format!("{}", file.display()))?;
-        let outcome = seed::import(&self.board.snapshot().inventory, &catalogue, |_| OPENING_STOCK).await?;
+        let outcome =
+            seed::import(&self.board.snapshot().inventory, catalogue, |_| OPENING_STOCK).await?;
         self.logs.host(&format!("catalogue: {outcome}"));
         fs::write(self.state.seeded(), mark)?;
         Ok(())
@@ -300,8 +297,9 @@ pub(crate) fn greet(record: &HostRecord, state: &StateDir) -> anyhow::Result<()>
 /// One line for a shell: signs a token and places an order with a fresh key.
 fn curl_line(gateway: &str, own: &Path, state: &Path) -> String {
     let token = format!("{} token --state {} --user alice", own.display(), state.display());
+    let body = r#"{"lines":[{"sku":"85123A","quantity":2}],"payment_token":"tok_ok"}"#;
     format!(
-        "  curl -i {gateway}/v1/orders -H \"Authorization: Bearer $({token})\" -H \"Idempotency-Key: $(date +%s%N)\" \
-         -H 'Content-Type: application/json' -d '{{\"lines\":[{{\"sku\":\"85123A\",\"quantity\":2}}],\"payment_token\":\"tok_ok\"}}'"
+        "  curl -i {gateway}/v1/orders -H \"Authorization: Bearer $({token})\" \
+         -H \"Idempotency-Key: $(date +%s%N)\" -H 'Content-Type: application/json' -d '{body}'"
     )
 }

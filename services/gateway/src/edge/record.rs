@@ -3,7 +3,6 @@ use std::time::Duration;
 use axum::response::Response;
 use http::Method;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
-use tracing::Span;
 
 const REQUESTS: &str = "portolan_http_requests_total";
 const SECONDS: &str = "portolan_http_request_duration_seconds";
@@ -31,7 +30,6 @@ pub(super) fn known_method(method: &Method) -> &'static str {
 /// One line in the access log and one sample in each metric. Never anything from a header or a
 /// body, and no path: it may hold what the route template does not.
 pub(super) fn request(
-    span: &Span,
     method: &'static str,
     route: &str,
     response: &Response,
@@ -40,7 +38,7 @@ pub(super) fn request(
 ) {
     let status = response.status().as_u16();
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    span.in_scope(|| tracing::info!(method, route, status, ms, trace_id, "answered"));
+    tracing::info!(method, route, status, ms, trace_id, "answered");
     let route = route.to_owned();
     counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.to_string())
         .increment(1);

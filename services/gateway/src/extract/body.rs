@@ -10,7 +10,7 @@ use crate::problem::{Problem, kind};
 /// The whole body if it is JSON by its media type and not larger than `limit` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     if !is_json(headers) {
-        let detail = "send the body as `Content-Type: application/json`";
+        let detail = "Send the body as `Content-Type: application/json`.";
         return Err(Problem::new(kind::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     // Refuse at once what announces to be too large; the announcement may also be missing or wrong.
@@ -21,12 +21,12 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(Problem::new(kind::BAD_REQUEST, "the body ended before it was complete")),
+        Err(_) => Err(Problem::new(kind::BAD_REQUEST, "The body ended before it was complete.")),
     }
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(kind::PAYLOAD_TOO_LARGE, format!("the body has more than {limit} bytes"))
+    Problem::new(kind::PAYLOAD_TOO_LARGE, format!("The body has more than {limit} bytes."))
 }
 
 /// `application/json`, at most with the parameter `charset=utf-8` (RFC 8259 knows no other).
@@ -62,10 +62,13 @@ mod tests {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
             is_json(&headers)
         };
-        for good in ["application/json", "Application/JSON; charset=\"UTF-8\"", "application/json;"] {
+        for good in ["application/json", "Application/JSON; charset=\"UTF-8\"", "application/json;"]
+        {
             assert!(check(good), "{good}");
         }
-        for bad in ["text/json", "application/jsonx", "application/json; charset=latin1", "a/b; json"] {
+        for bad in
+            ["text/json", "application/jsonx", "application/json; charset=latin1", "a/b; json"]
+        {
             assert!(!check(bad), "{bad}");
         }
         assert!(!is_json(&HeaderMap::new()));

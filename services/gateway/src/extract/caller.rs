@@ -37,7 +37,7 @@ impl FromRequestParts<App> for Caller {
         if claims.has(Role::Customer) || claims.has(Role::Operator) {
             Ok(Self(claims))
         } else {
-            Err(Problem::new(kind::FORBIDDEN, "the token has none of the roles that exist here"))
+            Err(Problem::new(kind::FORBIDDEN, "The token has none of the roles that exist here."))
         }
     }
 }
@@ -50,7 +50,7 @@ impl FromRequestParts<App> for Customer {
         if claims.has(Role::Customer) {
             Ok(Self { user_id: claims.sub })
         } else {
-            Err(Problem::new(kind::FORBIDDEN, "only a customer can do this"))
+            Err(Problem::new(kind::FORBIDDEN, "Only a customer can do this."))
         }
     }
 }

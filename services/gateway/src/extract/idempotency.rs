@@ -30,7 +30,8 @@ fn from_headers(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     if values.next().is_some() {
         return Err(refuse(kind::IDEMPOTENCY_KEY_INVALID, "must be there once"));
     }
-    let wrong = || refuse(kind::IDEMPOTENCY_KEY_INVALID, "must be 1 to 255 visible ASCII characters");
+    let wrong =
+        || refuse(kind::IDEMPOTENCY_KEY_INVALID, "must be 1 to 255 visible ASCII characters");
     let key = value.to_str().ok().and_then(unquote).ok_or_else(wrong)?;
     let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
     if key.is_empty() || key.len() > MAX_BYTES || !visible {
@@ -41,7 +42,7 @@ fn from_headers(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
 
 fn refuse(kind: &Kind, message: &str) -> Problem {
     let error = FieldError { field: NAME.to_owned(), message: message.to_owned() };
-    Problem::new(kind, format!("the header {NAME} {message}")).with_errors(vec![error])
+    Problem::new(kind, format!("The header {NAME} {message}.")).with_errors(vec![error])
 }
 
 /// The contents of a structured-field string (RFC 9651 section 4.2.5), or the bare text. `None` if
@@ -73,7 +74,7 @@ mod tests {
         from_headers(&headers).map(|key| key.0).map_err(|problem| {
             assert_eq!(problem.status.as_u16(), 400);
             assert_eq!(problem.errors[0].field, NAME);
-            problem.code.into_owned()
+            problem.code.to_string()
         })
     }
 

@@ -80,7 +80,7 @@ mod tests {
 
     fn fault(body: &str) -> (u16, Vec<FieldError>) {
         let problem = parse::<Outer>(body.as_bytes()).unwrap_err();
-        (problem.status.as_u16(), problem.errors)
+        (problem.status.as_u16(), problem.errors.clone())
     }
 
     fn field(name: &str, message: &str) -> (u16, Vec<FieldError>) {

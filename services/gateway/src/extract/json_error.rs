@@ -26,18 +26,23 @@ pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let what = error.to_string();
     let what = what.split(" at line ").next().unwrap_or_default();
-    let what = if what.starts_with("trailing") || what.starts_with("EOF") || what.starts_with("expected")
+    let what = if what.starts_with("trailing")
+        || what.starts_with("EOF")
+        || what.starts_with("expected")
     {
         what
     } else {
-        "the text is not JSON"
+        "unexpected text"
     };
-    Problem::new(kind::MALFORMED_JSON, format!("{what} at line {line} column {column}"))
+    Problem::new(
+        kind::MALFORMED_JSON,
+        format!("The body is not JSON: {what} at line {line} column {column}."),
+    )
 }
 
 /// The bytes are not even text.
 pub(super) fn not_utf8(error: &Utf8Error) -> Problem {
-    let detail = format!("the body is not valid UTF-8 from byte {} on", error.valid_up_to() + 1);
+    let detail = format!("The body is not valid UTF-8 from byte {} on.", error.valid_up_to() + 1);
     Problem::new(kind::MALFORMED_JSON, detail)
 }
 
@@ -70,7 +75,7 @@ fn show(path: &Path) -> String {
     let mut shown = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => shown.push_str(&format!("[{index}]")),
+            Segment::Seq { index } => shown = format!("{shown}[{index}]"),
             Segment::Map { key } => shown = join(&shown, key),
             Segment::Enum { variant } => shown = join(&shown, variant),
             Segment::Unknown => {}

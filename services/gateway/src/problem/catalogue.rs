@@ -45,11 +45,14 @@ kinds! {
     VALIDATION_FAILED: "validation_failed", UNPROCESSABLE_ENTITY, "Fields are not acceptable";
     UNKNOWN_SKU: "unknown_sku", UNPROCESSABLE_ENTITY, "A product is not in the catalogue";
     MIXED_CURRENCIES: "mixed_currencies", UNPROCESSABLE_ENTITY, "The prices have several currencies";
+    NO_TOTAL: "no_total", UNPROCESSABLE_ENTITY, "The lines have no common total";
     IDEMPOTENCY_KEY_REUSED: "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The idempotency key was used for another request";
     TOO_MANY_REQUESTS: "resource_exhausted", TOO_MANY_REQUESTS, "A limit is reached";
     INTERNAL: "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     UNAVAILABLE: "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
+    EVENTS_DELAYED: "events_delayed", SERVICE_UNAVAILABLE, "No new orders until events are delivered";
+    INVENTORY_UNAVAILABLE: "inventory_unavailable", SERVICE_UNAVAILABLE, "Prices cannot be had";
     OVERLOADED: "overloaded", SERVICE_UNAVAILABLE, "Too many requests at once";
     KEYS_UNAVAILABLE: "keys_unavailable", SERVICE_UNAVAILABLE, "Tokens cannot be checked";
     DEADLINE_EXCEEDED: "deadline_exceeded", GATEWAY_TIMEOUT, "The answer took too long";

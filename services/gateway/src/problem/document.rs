@@ -15,10 +15,10 @@ const TYPE_BASE: &str = "https://portolan.dev/problems/";
 /// An error, as RFC 9457 has it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemDocument {
+pub(crate) struct ProblemDocument {
     /// Identifies the kind of problem. Stable.
     #[serde(rename = "type")]
-    #[schema(format = Uri, example = "https://portolan.dev/problems/user-busy")]
+    #[schema(format = "uri", example = "https://portolan.dev/problems/user-busy")]
     kind: String,
     /// The kind of problem in words.
     #[schema(example = "Another order of the same customer is being placed")]
@@ -45,13 +45,13 @@ pub struct ProblemDocument {
 
 /// What is wrong with one field or header of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// The path in the body, or the name of the header or query parameter.
     #[schema(example = "lines[2].quantity")]
-    pub field: String,
+    pub(crate) field: String,
     /// What is wrong with it.
     #[schema(example = "must be a whole number from 1 to 100000")]
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Problem {
@@ -59,7 +59,7 @@ impl Problem {
     pub(crate) fn document(&self, instance: &str, trace_id: &str) -> ProblemDocument {
         ProblemDocument {
             kind: format!("{TYPE_BASE}{}", self.code.replace('_', "-")),
-            title: self.title.clone().into_owned(),
+            title: self.title.to_owned(),
             status: self.status.as_u16(),
             code: self.code.clone().into_owned(),
             detail: self.detail.clone().into_owned(),

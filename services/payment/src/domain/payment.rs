@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{
     Backoff, CardToken, Status, Step,
-    machine::{Change, Decision, Event, Impossible, Ledger, Position, decide},
+    machine::{Change, Decision, Event, Impossible, Position, decide},
 };
 
 /// What a reservation asks the payment for.

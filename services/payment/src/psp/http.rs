@@ -98,13 +98,14 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: HttpRequest, state: &S) -> Result<Self, Problem> {
-        let Json(body) = Json::<R>::from_request(request, state).await.map_err(rejected)?;
+        let body = Json::<R>::from_request(request, state).await;
+        let Json(body) = body.map_err(|rejection| rejected(&rejection))?;
         body.validate()?;
         Ok(Self(body))
     }
 }
 
-fn rejected(rejection: JsonRejection) -> Problem {
+fn rejected(rejection: &JsonRejection) -> Problem {
     let status = rejection.status();
     let code = match status {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",

@@ -34,11 +34,8 @@ trait Decide: Request {
     async fn lock(&self, conn: &mut PgConnection) -> Result<Locked, Problem>;
 
     /// Decides and changes the authorisation accordingly, but for its status.
-    async fn decide(
-        &self,
-        conn: &mut PgConnection,
-        locked: &mut Locked,
-    ) -> Result<Ruling, Problem>;
+    async fn decide(&self, conn: &mut PgConnection, locked: &mut Locked)
+    -> Result<Ruling, Problem>;
 
     /// The amount that the operation is about.
     fn amount(&self, authorization: &Authorization) -> Option<i64>;

@@ -68,10 +68,10 @@ impl Coded for AuthError {
 
     fn public_message(&self) -> Cow<'static, str> {
         match self {
-            Self::Missing => "send a token: `Authorization: Bearer <token>`".into(),
-            Self::Invalid(why) => why.to_string().into(),
+            Self::Missing => "Send a token: `Authorization: Bearer <token>`.".into(),
+            Self::Invalid(why) => sentence(&why.to_string()).into(),
             Self::KeysUnavailable { .. } => {
-                "the identity provider's keys cannot be fetched at the moment".into()
+                "The identity provider's keys cannot be fetched at the moment.".into()
             }
         }
     }
@@ -81,5 +81,22 @@ impl Coded for AuthError {
             Self::KeysUnavailable { retry_after_secs } => Some(*retry_after_secs),
             Self::Missing | Self::Invalid(_) => None,
         }
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caller_reads_a_sentence() {
+        let error = AuthError::Invalid(InvalidToken::Expired);
+        assert_eq!(error.public_message(), "The token has expired (exp).");
     }
 }

@@ -7,7 +7,8 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let text = flatten(&cause.to_string());
-        if !text.is_empty() && !line.contains(&text) {
+        let quoted = line == text || line.ends_with(&format!(": {text}"));
+        if !text.is_empty() && !quoted {
             line.push_str(": ");
             line.push_str(&text);
         }
@@ -28,5 +29,7 @@ mod tests {
     fn causes_are_joined_and_never_repeated() {
         let error = anyhow::anyhow!("refused").context("io: refused").context("database\n  down");
         assert_eq!(one_line(error.as_ref()), "database down: io: refused");
+        let error = anyhow::anyhow!("a").context("task worker failed");
+        assert_eq!(one_line(error.as_ref()), "task worker failed: a", "a part is no quotation");
     }
 }

@@ -1,5 +1,5 @@
 //! Everything a Portolan process does that is not its business: configuration, telemetry, the
-//! lifecycle of tasks, the admin port, and the edges of gRPC, HTTP and PostgreSQL.
+//! lifecycle of tasks, the admin port, and the edges of gRPC, HTTP and Postgres.
 //!
 //! A service implements [`Service`] and its `main` calls [`main`]. What holds for each of them:
 //!

@@ -1,17 +1,10 @@
-use std::{
-    ffi::OsString,
-    future::Future,
-    io::Write as _,
-    process::ExitCode,
-};
+use std::{ffi::OsString, future::Future, io::Write as _, process::ExitCode};
 
 use clap::{ArgMatches, Command};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
 
-use crate::{
-    Context, ServerConfig, TelemetryConfig, Validate, config, one_line,
-    telemetry::{self},
-};
+use crate::{Context, ServerConfig, TelemetryConfig, Validate, config, one_line, telemetry};
 
 mod lifecycle;
 
@@ -36,10 +29,8 @@ pub trait Service {
     fn migrate(config: Self::Config) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Connects, wires everything and starts its tasks; returns when that is done.
-    fn serve(
-        config: Self::Config,
-        ctx: Context,
-    ) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn serve(config: Self::Config, ctx: Context)
+    -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// The whole `main` of a service: `serve` (the default), `migrate` or `check-config`.
@@ -56,11 +47,18 @@ pub fn run<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { USAGE } else { 0 };
         }
     };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(S::NAME, &one_line(&error), FAILURE),
+    };
+    // Validation may build clients, which want to know their runtime.
+    let entered = runtime.enter();
     let config = match checked::<S>() {
         Ok(config) => config,
         Err(error) => return complain(S::NAME, &one_line(&error), USAGE),
     };
-    match execute::<S>(&matches, config) {
+    drop(entered);
+    match execute::<S>(&matches, config, runtime) {
         Ok(()) => 0,
         Err(error) => complain(S::NAME, &one_line(error.as_ref()), FAILURE),
     }
@@ -87,16 +85,20 @@ fn checked<S: Service>() -> Result<S::Config, config::ConfigError> {
     Ok(config)
 }
 
-fn execute<S: Service>(matches: &ArgMatches, config: S::Config) -> anyhow::Result<()> {
+fn execute<S: Service>(
+    matches: &ArgMatches,
+    config: S::Config,
+    runtime: Runtime,
+) -> anyhow::Result<()> {
     let command = matches.subcommand_name();
     if command == Some("check-config") {
         let _ = writeln!(std::io::stdout(), "portolan-{}: the configuration is valid", S::NAME);
         return Ok(());
     }
     install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let telemetry = telemetry::init(S::NAME, S::telemetry(&config))?;
+        telemetry::log_panics();
         let result = if command == Some("migrate") {
             S::migrate(config).await
         } else {

@@ -145,3 +145,43 @@ impl Check {
         self.readiness.publish();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_starts_as_failing() {
+        let readiness = Readiness::new();
+        let check = readiness.register("database", true);
+        assert_eq!(readiness.report().status, Status::Unready);
+        check.ok();
+        assert_eq!(readiness.report().status, Status::Ready);
+    }
+
+    #[test]
+    fn only_required_checks_make_it_unready() {
+        let readiness = Readiness::new();
+        let (database, kafka) =
+            (readiness.register("database", true), readiness.register("kafka", false));
+        database.ok();
+        assert_eq!(readiness.report().status, Status::Degraded);
+        kafka.ok();
+        assert_eq!(readiness.report().status, Status::Ready);
+        database.fail("gone");
+        assert_eq!(readiness.report().status, Status::Unready);
+    }
+
+    #[test]
+    fn watchers_see_changes_of_the_sum_only() {
+        let readiness = Readiness::new();
+        let (database, kafka) =
+            (readiness.register("database", true), readiness.register("kafka", false));
+        let mut watch = readiness.watch();
+        assert!(!*watch.borrow_and_update());
+        kafka.ok();
+        assert!(!watch.has_changed().unwrap());
+        database.ok();
+        assert!(*watch.borrow_and_update());
+    }
+}

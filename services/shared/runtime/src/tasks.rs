@@ -166,3 +166,60 @@ impl fmt::Debug for Tasks {
         f.debug_struct("Tasks").field("running", &self.inner.tracker.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn death_of(task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> String {
+        let tasks = Tasks::new_for_test();
+        tasks.spawn("worker", task);
+        crate::one_line(tasks.died().await.as_ref())
+    }
+
+    #[tokio::test]
+    async fn a_task_dies_by_ending_failing_or_panicking() {
+        assert_eq!(death_of(async { Ok(()) }).await, "task worker ended unexpectedly");
+        let failed = death_of(async { Err(anyhow!("b").context("a")) }).await;
+        assert_eq!(failed, "task worker failed: a: b");
+        assert_eq!(death_of(async { panic!("oh") }).await, "task worker panicked");
+    }
+
+    #[tokio::test]
+    async fn requests_may_end_and_even_panic() {
+        let tasks = Tasks::new_for_test();
+        tasks.spawn_request(async {});
+        tasks.spawn_request(async { panic!("one request only") });
+        assert_eq!(tasks.clone().shutdown(Duration::from_secs(5)).await, Drained::InTime);
+        assert!(tasks.died().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_error_after_the_soft_token_is_no_death() {
+        let tasks = Tasks::new_for_test();
+        let soft = tasks.soft();
+        tasks.spawn("worker", async move {
+            soft.cancelled().await;
+            Err(anyhow!("connection closed"))
+        });
+        assert_eq!(tasks.clone().shutdown(Duration::from_secs(5)).await, Drained::InTime);
+        assert!(tasks.died().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_blocking_task_dies_like_the_others() {
+        let tasks = Tasks::new_for_test();
+        tasks.spawn_blocking("poll", || Err(anyhow!("fatal")));
+        assert_eq!(crate::one_line(tasks.died().await.as_ref()), "task poll failed: fatal");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hard_token_drops_what_outlives_the_grace() {
+        let tasks = Tasks::new_for_test();
+        tasks.spawn("stubborn", std::future::pending());
+        let start = tokio::time::Instant::now();
+        assert_eq!(tasks.clone().shutdown(Duration::from_secs(20)).await, Drained::Cut);
+        assert_eq!(start.elapsed().as_secs(), 20);
+        assert_eq!(tasks.inner.tracker.len(), 0);
+    }
+}

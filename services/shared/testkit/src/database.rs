@@ -9,8 +9,7 @@ use portolan_kernel::{Clock as _, SystemClock};
 use portolan_runtime::{DatabaseConfig, database};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
-    migrate::Migrator,
-    postgres::PgConnectOptions,
+    migrate::Migrator, postgres::PgConnectOptions,
 };
 use tokio::sync::OnceCell;
 
@@ -19,7 +18,7 @@ use crate::server;
 const VARIABLE: &str = "PORTOLAN_TEST_DATABASE_URL";
 const PREFIX: &str = "portolan_test_";
 /// Databases of tests that were killed are dropped by a later run.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static SWEPT: OnceCell<()> = OnceCell::const_new();

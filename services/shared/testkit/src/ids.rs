@@ -6,7 +6,7 @@ use std::sync::{
 use portolan_kernel::{Clock as _, IdGen, RandomIds, SystemClock};
 use uuid::{Builder, Uuid};
 
-/// UUIDv7s (RFC 9562) of one fixed millisecond, the generator's birth, that count upwards. Two
+/// Ids of UUID version 7 (RFC 9562) of one fixed millisecond, the generator's birth, that count upwards. Two
 /// generators never give the same id. Clones continue the same count.
 #[derive(Clone, Debug)]
 pub struct SeqIds {
@@ -34,11 +34,13 @@ impl SeqIds {
 
 impl IdGen for SeqIds {
     fn next(&self) -> Uuid {
-        let [a, b, c, d] = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let [s, t, u, v, w, x] = self.seed;
-        // The seed before the counter is the same in all ids of this generator.
-        Builder::from_unix_timestamp_millis(self.millis, &[s, t, u, a, b, c, d, v, w, x])
-            .into_uuid()
+        let count = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        // What precedes the counter is the same in all ids of this generator.
+        let mut bytes = [0; 10];
+        bytes[..3].copy_from_slice(&self.seed[..3]);
+        bytes[3..7].copy_from_slice(&count);
+        bytes[7..].copy_from_slice(&self.seed[3..]);
+        Builder::from_unix_timestamp_millis(self.millis, &bytes).into_uuid()
     }
 }
 

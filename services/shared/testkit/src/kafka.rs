@@ -102,10 +102,8 @@ impl TestKafka {
             headers.insert(Header { key, value: Some(*value) })
         });
         let name = self.full(topic.name());
-        let record = FutureRecord::to(&name)
-            .key(key.as_ref())
-            .payload(payload.as_ref())
-            .headers(headers);
+        let record =
+            FutureRecord::to(&name).key(key.as_ref()).payload(payload.as_ref()).headers(headers);
         let delivered = self.producer.send(record, TIMEOUT).await;
         let delivery = delivered.expect("the broker takes the record");
         (delivery.partition, delivery.offset)

@@ -3,7 +3,12 @@
 //!
 //! The servers are named by `PORTOLAN_TEST_DATABASE_URL` (of a role that may create databases) and
 //! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Nothing here returns errors: it fails the test.
-#![expect(clippy::expect_used, clippy::panic, reason = "what fails here fails the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "what fails here fails the test"
+)]
 
 mod clock;
 mod context;

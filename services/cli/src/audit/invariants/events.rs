@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use portolan_proto::Topic;
+use portolan_proto::{TOPICS, Topic};
 use uuid::Uuid;
 
 use super::super::{
@@ -14,7 +14,7 @@ use super::super::{
 
 /// Which topics each consumer group reads, in the order of the groups' numbers from 1.
 const SUBSCRIPTIONS: [(&str, &[Topic]); 4] = [
-    ("order", &[Topic::Inventory, Topic::Payment, Topic::Notification]),
+    ("order", &TOPICS),
     ("inventory", &[Topic::Order]),
     ("payment", &[Topic::Inventory, Topic::Order]),
     ("notification", &[Topic::Order]),

@@ -19,10 +19,10 @@ pub(super) struct Charged {
 
 /// The provider's ledger by order.
 pub(super) fn charges(provider: &ProviderDb) -> BTreeMap<Uuid, Charged> {
-    let mut charges: BTreeMap<Uuid, Charged> = BTreeMap::new();
+    let mut by_order: BTreeMap<Uuid, Charged> = BTreeMap::new();
     for operation in &provider.operations {
         let Some(order) = operation.order else { continue };
-        let charged = charges.entry(order).or_default();
+        let charged = by_order.entry(order).or_default();
         match operation.outcome.as_str() {
             "approved" => {
                 charged.approvals += 1;
@@ -37,7 +37,7 @@ pub(super) fn charges(provider: &ProviderDb) -> BTreeMap<Uuid, Charged> {
             _ => {}
         }
     }
-    charges
+    by_order
 }
 
 pub(super) fn i7(provider: &ProviderDb, orders: &HashMap<Uuid, &Order>) -> Finding {

@@ -78,7 +78,7 @@ pub(super) fn i6(db: &OrderDb) -> Finding {
         let holds = orders
             .get(&answer.order)
             .is_some_and(|order| order.user == answer.user && order.key == answer.key)
-            && answer.answered.is_none_or(|id| id == answer.order);
+            && answer.answered == Some(answer.order);
         finding.expect(holds, || {
             format!(
                 "{}: the answer kept for {} and key {} is about no such order",

@@ -1,6 +1,6 @@
 //! How orders ended, across all services: I4, Q3 and Q4.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -33,13 +33,20 @@ struct Story<'a> {
     booked: i64,
     charged: Charged,
     open_authorizations: u32,
-    confirmed: u32,
-    cancelled: u32,
+    /// The messages of each kind: what is to be sent and what was sent, told apart by their ids.
+    confirmed: BTreeSet<&'a str>,
+    cancelled: BTreeSet<&'a str>,
+    /// Whether what is marked as sent was really handed over.
+    handed_over: bool,
 }
 
 impl Story<'_> {
     fn state(&self) -> &str {
         self.order.map_or("NONE", |order| &order.state)
+    }
+
+    fn told(&self, this: &BTreeSet<&str>, other: &BTreeSet<&str>) -> bool {
+        this.len() == 1 && other.is_empty() && self.handed_over
     }
 
     /// Everything by which one sees from outside that the order was completed.
@@ -49,7 +56,7 @@ impl Story<'_> {
             ("payment CAPTURED", self.payment == Some("CAPTURED")),
             ("captured once by the provider", self.charged.captures == 1),
             ("capture booked", self.booked > 0 && self.booked == self.charged.captured),
-            ("exactly one confirmed notification", self.confirmed == 1 && self.cancelled == 0),
+            ("exactly one confirmed message", self.told(&self.confirmed, &self.cancelled)),
         ]
     }
 
@@ -65,7 +72,7 @@ impl Story<'_> {
                 self.charged.captures == 0 && self.open_authorizations == 0,
             ),
             ("nothing booked", self.booked == 0),
-            ("exactly one cancelled notification", self.cancelled == 1 && self.confirmed == 0),
+            ("exactly one cancelled message", self.told(&self.cancelled, &self.confirmed)),
         ]
     }
 }
@@ -86,13 +93,7 @@ fn stories(all: &Snapshot) -> BTreeMap<Uuid, Story<'_>> {
             stories.entry(row.order).or_default().booked += row.amount;
         }
     }
-    for row in &all.notification.notifications {
-        let story = stories.entry(row.order).or_default();
-        match row.kind.as_str() {
-            "CONFIRMED" => story.confirmed += 1,
-            _ => story.cancelled += 1,
-        }
-    }
+    messages(all, &mut stories);
     for order in all.provider.open_authorizations() {
         stories.entry(order).or_default().open_authorizations += 1;
     }
@@ -100,6 +101,21 @@ fn stories(all: &Snapshot) -> BTreeMap<Uuid, Story<'_>> {
         stories.entry(order).or_default().charged = charged;
     }
     stories
+}
+
+fn messages<'a>(all: &'a Snapshot, stories: &mut BTreeMap<Uuid, Story<'a>>) {
+    let planned = all.notification.notifications.iter();
+    let planned = planned.map(|row| (row.order, &row.kind, &row.message_id));
+    let sent = all.notification.mails.iter().map(|row| (row.order, &row.kind, &row.message_id));
+    for (order, kind, id) in planned.chain(sent.clone()) {
+        let story = stories.entry(order).or_default();
+        if kind == "CONFIRMED" { &mut story.confirmed } else { &mut story.cancelled }.insert(id);
+    }
+    let sent: HashSet<_> = sent.collect();
+    for row in &all.notification.notifications {
+        let there = sent.contains(&(row.order, &row.kind, &row.message_id));
+        stories.entry(row.order).or_default().handed_over = there == (row.state == "SENT");
+    }
 }
 
 pub(super) fn q3(all: &Snapshot) -> Finding {

@@ -9,7 +9,7 @@ use super::{
     super::{
         inventory::{Reservation, Stock},
         messaging::{Consumed, Logged, Messaging, Parked},
-        notification::Notification,
+        notification::{Mail, Notification},
         order::{Answer, Guard, Order, Transition},
         payment::{Booked, Payment},
         provider::Operation,
@@ -71,7 +71,12 @@ fn event(all: &mut Snapshot, topic: Topic, key: Uuid, name: &str, version: i64) 
     messaging(all, topic).logged.push(Logged { id, key, topic: topic_name, kind, version, sha256 });
     all.order.timeline.insert((key, id));
     let readers: &[(Topic, i16)] = match topic {
-        Topic::Order => &[(Topic::Inventory, 2), (Topic::Payment, 3), (Topic::Notification, 4)],
+        Topic::Order => &[
+            (Topic::Order, 1),
+            (Topic::Inventory, 2),
+            (Topic::Payment, 3),
+            (Topic::Notification, 4),
+        ],
         Topic::Inventory => &[(Topic::Order, 1), (Topic::Payment, 3)],
         Topic::Payment | Topic::Notification => &[(Topic::Order, 1)],
     };
@@ -89,6 +94,14 @@ fn operation(all: &mut Snapshot, order: Uuid, key: &str, outcome: &str) {
         currency: Some("GBP".to_owned()),
         outcome: outcome.to_owned(),
     });
+}
+
+fn notify(all: &mut Snapshot, order: Uuid, kind: &str) {
+    let message_id = format!("{order}.{kind}");
+    let (kind, state) = (kind.to_owned(), "SENT".to_owned());
+    let mail = Mail { order, kind: kind.clone(), message_id: message_id.clone() };
+    all.notification.mails.push(mail);
+    all.notification.notifications.push(Notification { order, kind, state, message_id });
 }
 
 fn sound() -> Snapshot {
@@ -120,7 +133,7 @@ fn sound() -> Snapshot {
     {
         all.inventory.reservations.push(Reservation { order, state: reservation.to_owned() });
         all.payment.payments.push(Payment { order, state: payment.to_owned() });
-        all.notification.notifications.push(Notification { order, kind: told.to_owned() });
+        notify(&mut all, order, told);
         operation(&mut all, order, "auth", "approved");
     }
     operation(&mut all, DONE, "cap", "captured");
@@ -187,8 +200,7 @@ const BREAKS: &[Breaks] = &[
         all.payment.payments.push(Payment { order: DONE, state });
     }),
     (&["I4", "Q3"], |all| {
-        let kind = "CANCELLED".to_owned();
-        all.notification.notifications.push(Notification { order: DONE, kind });
+        notify(all, DONE, "CANCELLED");
     }),
     (&["I5", "Q9"], |all| {
         all.order.transitions.remove(0);
@@ -224,14 +236,20 @@ const BREAKS: &[Breaks] = &[
     (&["Q3"], |all| all.inventory.reservations[0].state = "RELEASED".to_owned()),
     (&["Q3"], |all| all.payment.payments[0].state = "VOIDED".to_owned()),
     (&["Q3"], |all| all.payment.ledger.clear()),
+    (&["Q3"], |all| all.notification.mails[0].message_id = "another".to_owned()),
+    (&["Q3"], |all| {
+        all.notification.mails.remove(0);
+    }),
     (&["Q3"], |all| {
         all.notification.notifications.remove(0);
+        all.notification.mails.remove(0);
     }),
     (&["Q3", "Q4"], |all| all.inventory.reservations[1].state = "COMMITTED".to_owned()),
     (&["Q4"], |all| all.inventory.reservations[1].state = "RESERVED".to_owned()),
     (&["Q4"], |all| all.payment.payments[1].state = "AUTHORIZED".to_owned()),
     (&["Q4"], |all| {
         all.notification.notifications.remove(1);
+        all.notification.mails.remove(1);
     }),
     (&["Q6"], |all| all.topics.dead.push(("payment", 1))),
     (&["Q6"], |all| {

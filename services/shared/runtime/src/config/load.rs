@@ -1,7 +1,4 @@
-use std::{
-    fs,
-    path::PathBuf,
-};
+use std::{fs, path::PathBuf};
 
 use figment::{
     Figment,
@@ -45,9 +42,9 @@ pub enum ConfigError {
 pub fn load<C: DeserializeOwned + Validate>() -> Result<C, ConfigError> {
     let mut figment = Figment::new();
     if let Some(path) = file() {
-        fs::metadata(&path)
-            .and_then(|_| fs::File::open(&path))
-            .map_err(|error| ConfigError::File { path: path.clone(), problem: error.to_string() })?;
+        fs::metadata(&path).and_then(|_| fs::File::open(&path)).map_err(|error| {
+            ConfigError::File { path: path.clone(), problem: error.to_string() }
+        })?;
         figment = figment.merge(Toml::file_exact(path));
     }
     from_figment(&figment.merge(Env::prefixed(PREFIX).split("__")))
@@ -73,9 +70,9 @@ fn describe(errors: figment::Error) -> String {
 fn describe_one(error: &figment::Error) -> String {
     let path = error.path.join(".");
     let text = match &error.kind {
-        Kind::UnknownField(field, expected) => {
-            let known = expected.join(", ");
-            format!("unknown key {} (known: {known})", child(&path, field))
+        // The path of an unknown key ends with itself, that of a missing one with its parent.
+        Kind::UnknownField(_, expected) => {
+            format!("unknown key {path} (known: {})", expected.join(", "))
         }
         Kind::MissingField(field) => format!("missing key {}", child(&path, field)),
         Kind::DuplicateField(field) => format!("key {} given twice", child(&path, field)),
@@ -101,10 +98,7 @@ fn first_line(message: &str) -> String {
 }
 
 fn child(path: &str, field: &str) -> String {
-    if path.is_empty() || path.rsplit('.').next() == Some(field) && path.contains('.') {
-        return if path.is_empty() { field.to_owned() } else { path.to_owned() };
-    }
-    format!("{path}.{field}")
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
 fn keyed(path: &str, problem: &str) -> String {
@@ -126,4 +120,68 @@ fn origin(error: &figment::Error) -> Option<String> {
 /// As [`load`].
 pub fn from_toml<C: DeserializeOwned + Validate>(text: &str) -> Result<C, ConfigError> {
     from_figment(&Figment::from(Toml::string(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Config {
+        lines: Lines,
+        users: Vec<User>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct Lines {
+        lines: u32,
+        color: Color,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Color {
+        Red,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only parsed")]
+    struct User {
+        name: String,
+    }
+
+    impl Validate for Config {
+        fn validate(&self) -> Result<(), Invalid> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_mistake_names_its_key() {
+        let cases = [
+            ("users = []", "missing key lines"),
+            ("users = []\nlines.color = 'red'", "missing key lines.lines"),
+            ("users = []\nlines = { lines = 1, color = 'red', x = 2 }", "unknown key lines.x"),
+            ("users = []\nlines = { lines = -1, color = 'red' }", "lines.lines: expected u32"),
+            ("users = []\nlines = { lines = 1, color = 'x' }", "lines.color: expected one of red"),
+            (
+                "lines = { lines = 1, color = 'red' }\nusers = [{ name = 1 }]",
+                "users.0.name: expected",
+            ),
+            ("lines = { lines = 1, color = 'red' }\nusers = 3", "users: expected a sequence"),
+            ("lines = [", "TOML parse error"),
+        ];
+        for (text, expected) in cases {
+            let line = from_toml::<Config>(text).unwrap_err().to_string();
+            assert!(line.contains(expected), "{text}: {line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
 }

@@ -85,13 +85,12 @@ impl Validate for TelemetryConfig {
         EnvFilter::try_new(&self.log_filter)
             .map_err(|error| Invalid::new("telemetry.log_filter", error.to_string()))?;
         let Some(endpoint) = &self.otlp_endpoint else { return Ok(()) };
-        crate::grpc::channel(endpoint)
-            .map(drop)
+        crate::grpc::check_url(endpoint)
             .map_err(|error| Invalid::new("telemetry.otlp_endpoint", error.to_string()))
     }
 }
 
-/// `[database]`: one PostgreSQL database and its pool.
+/// `[database]`: one Postgres database and its pool.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseConfig {
@@ -134,7 +133,11 @@ impl DatabaseConfig {
 
 impl Validate for DatabaseConfig {
     fn validate(&self) -> Result<(), Invalid> {
-        Invalid::unless(self.max_connections > 0, "database.max_connections", "must be at least 1")?;
+        Invalid::unless(
+            self.max_connections > 0,
+            "database.max_connections",
+            "must be at least 1",
+        )?;
         #[cfg(feature = "postgres")]
         crate::database::options(self)
             .map_err(|_| Invalid::new("database.url", "is not a postgres:// URL"))?;

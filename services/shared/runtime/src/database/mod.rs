@@ -1,4 +1,4 @@
-//! PostgreSQL: the pool, its health, migrations and the schema check.
+//! Postgres: the pool, its health, migrations and the schema check.
 
 mod pool;
 mod schema;

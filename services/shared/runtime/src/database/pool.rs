@@ -35,7 +35,7 @@ fn program() -> String {
     let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("portolan"));
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut name = name.unwrap_or_default();
-    // PostgreSQL keeps 63 bytes.
+    // Postgres keeps 63 bytes.
     name.truncate(name.floor_char_boundary(63));
     name
 }
@@ -139,7 +139,7 @@ impl Probe {
 /// Whether the same statement may succeed later without any change: failures of the connection,
 /// an exhausted pool, and the SQLSTATE classes 08 (connection), 40 (rollback: deadlock,
 /// serialization), 53 (resources), 55 (object in use: lock timeout) and 57 (operator: shutdown,
-/// cancelled statement). PostgreSQL documentation, appendix A.
+/// cancelled statement). Postgres documentation, appendix A.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     if let sqlx::Error::Database(error) = error {
         let code = error.code().unwrap_or_default();

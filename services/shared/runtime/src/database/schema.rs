@@ -31,8 +31,7 @@ pub async fn require_schema(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::R
         let required = required(migrator);
         let applied = applied(&mut connection, &migrator.table_name).await?;
         if applied < required {
-            let applied =
-                if applied == 0 { "none".to_owned() } else { applied.to_string() };
+            let applied = if applied == 0 { "none".to_owned() } else { applied.to_string() };
             bail!("database {name} is at version {applied}, needs {required}: run migrate");
         }
     }

@@ -21,17 +21,12 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Client(Channel);
 
-/// A [`Client`] for `http://host:port`. Nothing is connected yet.
+/// A [`Client`] for `http://host:port`. Nothing is connected yet, but a tokio runtime must run.
 ///
 /// # Errors
 /// The text is not a URL with a scheme and a host.
 pub fn channel(url: &str) -> Result<Client, ConfigError> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| ConfigError::Url)?;
-    let uri = endpoint.uri();
-    let web = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
-    if !web || uri.host().is_none_or(str::is_empty) {
-        return Err(ConfigError::Url);
-    }
+    let endpoint = endpoint(url)?;
     let channel = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
@@ -40,6 +35,22 @@ pub fn channel(url: &str) -> Result<Client, ConfigError> {
         .keep_alive_while_idle(true)
         .connect_lazy();
     Ok(Client(channel))
+}
+
+/// Whether [`channel`] would take this URL: for the validation of a configuration.
+///
+/// # Errors
+/// The text is not a URL with a scheme and a host.
+pub fn check_url(url: &str) -> Result<(), ConfigError> {
+    endpoint(url).map(drop)
+}
+
+fn endpoint(url: &str) -> Result<Endpoint, ConfigError> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| ConfigError::Url)?;
+    let uri = endpoint.uri();
+    let web = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
+    let hosted = !uri.host().is_none_or(str::is_empty);
+    if web && hosted { Ok(endpoint) } else { Err(ConfigError::Url) }
 }
 
 /// The request with a deadline that caller and server both keep (`grpc-timeout`).

@@ -5,7 +5,7 @@ mod remote;
 mod server;
 mod status;
 
-pub use client::{Client, channel, deadline};
+pub use client::{Client, channel, check_url, deadline};
 pub use remote::Remote;
 pub use server::serve;
 pub use status::status;

@@ -2,8 +2,7 @@ use std::{any::Any, time::Duration};
 
 use anyhow::Context as _;
 use axum::{extract::Request, middleware::Next, response::Response};
-use portolan_kernel::{Clock as _, SystemClock};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tonic::{
     Code, Status,
     body::Body,
@@ -61,21 +60,16 @@ async fn mirror(reporter: HealthReporter, mut readiness: watch::Receiver<bool>) 
 }
 
 fn observed(routes: Routes) -> Routes {
-    let router = routes
+    let methods = routes
         .prepare()
         .into_axum_router()
         .layer(CatchPanicLayer::custom(internal))
         .layer(axum::middleware::from_fn(observe));
-    Routes::from(router)
+    Routes::from(methods)
 }
 
-fn internal(panic: Box<dyn Any + Send + 'static>) -> http::Response<Body> {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    tracing::error!(panic = text, "request panicked");
+/// The panic hook has logged it.
+fn internal(_panic: Box<dyn Any + Send + 'static>) -> http::Response<Body> {
     Status::internal("Something went wrong on our side.").into_http()
 }
 
@@ -92,11 +86,10 @@ async fn observe(request: Request, next: Next) -> Response {
         trace_id = tracing::field::Empty,
     );
     parent.set_parent(&span);
-    let started = SystemClock.now();
+    let started = Instant::now();
     let response = next.run(request).instrument(span).await;
-    let seconds = (SystemClock.now() - started).as_seconds_f64();
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let labels = [("method", method), ("code", format!("{code:?}"))];
-    metrics::histogram!("portolan_grpc_server_seconds", &labels).record(seconds);
+    metrics::histogram!("portolan_grpc_server_seconds", &labels).record(started.elapsed());
     response
 }

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::ERROR_DOMAIN;
 
 /// What the caller sees of an error: code, public sentence, and as details `ErrorInfo` with the
-/// reason, `BadRequest` with the violations and `RetryInfo` (google/rpc/error_details.proto).
+/// reason, `BadRequest` with the violations and `RetryInfo` (`google/rpc/error_details.proto`).
 /// Errors that are our fault are logged here with all their causes, and nowhere else.
 pub fn status<E: Coded + Error + 'static>(error: &E) -> Status {
     let (code, reason) = (error.code(), error.reason());

@@ -1,11 +1,9 @@
-use std::{io::IsTerminal as _, time::Duration};
+use std::{io::IsTerminal as _, panic::PanicHookInfo, time::Duration};
 
 use anyhow::Context as _;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{
-    Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider,
-};
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt as _,
@@ -40,6 +38,16 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
     let logs = lines(config.log_format).with_filter(filter);
     Registry::default().with(spans).with(logs).try_init().context("telemetry is set up twice")?;
     Ok(Telemetry { provider })
+}
+
+/// Makes panics log lines like any other, in the same format and on one line.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let text = panic.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    tracing::error!(target: "portolan::panic", "{text}");
 }
 
 /// Spans of libraries are not exported: they would be many and say little.

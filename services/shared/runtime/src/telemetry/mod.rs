@@ -6,5 +6,5 @@
 mod init;
 mod trace_context;
 
-pub use init::{Telemetry, init};
+pub use init::{Telemetry, init, log_panics};
 pub use trace_context::TraceContext;

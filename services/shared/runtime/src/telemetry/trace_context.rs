@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn what_is_malformed_is_no_trace() {
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";
-        for bad in ["", "00", "x", zero, "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
+        for bad in ["", "00", "x", zero, "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"]
+        {
             let context = TraceContext::parse(bad);
             assert!(context.is_none(), "{bad}");
             assert_eq!(context.trace_id(), None);

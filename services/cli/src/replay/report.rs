@@ -1,0 +1,308 @@
+//! What a run did, compared with what the file says.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use time::OffsetDateTime;
+
+use super::{drive::Outcome, file::Orders};
+use crate::out::Screen;
+
+/// How many mismatches of a kind are listed.
+const LISTED: usize = 10;
+
+/// Everything that is compared.
+#[derive(Debug)]
+pub(super) struct Evidence<'a> {
+    pub(super) file: &'a Orders,
+    pub(super) outcomes: &'a [Outcome],
+    /// What the payment service says it captured for each order id, where it could be asked.
+    pub(super) captured: Option<&'a BTreeMap<String, i64>>,
+    pub(super) before: &'a BTreeMap<String, i64>,
+    pub(super) after: &'a BTreeMap<String, i64>,
+    pub(super) retries: &'a BTreeMap<String, u64>,
+}
+
+/// The findings, and whether everything agrees.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    text: String,
+    mismatches: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn new(evidence: &Evidence<'_>) -> Self {
+        let mut report = Self::default();
+        report.orders(evidence);
+        report.money(evidence);
+        report.stock(evidence);
+        report.pace(evidence);
+        report
+    }
+
+    pub(super) fn exact(&self) -> bool {
+        self.mismatches.is_empty()
+    }
+
+    /// The whole report, ending with the verdict.
+    pub(super) fn render(&self, screen: Screen) -> String {
+        let mut text = self.text.clone();
+        if self.exact() {
+            text.push_str(&screen.paint("32", "exact: the run and the file agree"));
+            return text;
+        }
+        text.push_str(&screen.paint("31", "MISMATCH"));
+        for mismatch in &self.mismatches {
+            let _infallible = write!(text, "\n  - {mismatch}");
+        }
+        text
+    }
+
+    fn line(&mut self, head: &str, text: &str) {
+        let _infallible = writeln!(self.text, "{head:<20}{text}");
+    }
+
+    fn orders(&mut self, evidence: &Evidence<'_>) {
+        let outcomes = evidence.outcomes;
+        let completed = finals(outcomes).count();
+        let accepted = outcomes.iter().filter(|outcome| outcome.order.is_some()).count();
+        self.line(
+            "orders",
+            &format!(
+                "{} in the file with {} lines, {accepted} accepted, {completed} completed",
+                evidence.file.placed.len(),
+                evidence.file.lines,
+            ),
+        );
+        let unfinished = outcomes.iter().filter_map(|outcome| {
+            let why = match (&outcome.failure, &outcome.order) {
+                (Some(why), _) => why.clone(),
+                (None, Some(order)) if order.completed() => return None,
+                (None, Some(order)) => {
+                    format!("{} {}", order.status, order.cancel_reason.as_deref().unwrap_or(""))
+                }
+                (None, None) => "unknown".to_owned(),
+            };
+            Some(format!("invoice {} did not complete: {why}", outcome.invoice))
+        });
+        self.list(unfinished.collect());
+        if outcomes.len() != evidence.file.placed.len() {
+            self.mismatches.push("not every order of the file was sent".to_owned());
+        }
+    }
+
+    fn money(&mut self, evidence: &Evidence<'_>) {
+        let file = evidence.file;
+        let ordered: i64 = finals(evidence.outcomes).map(|order| order.amount.minor_units).sum();
+        let (captured, from) = match evidence.captured {
+            Some(captured) => (captured.values().sum(), "captured by payment"),
+            None => (ordered, "total of the completed orders"),
+        };
+        self.line(
+            "money",
+            &format!("{captured} {from}, {} expected at catalogue prices", file.catalogue_minor),
+        );
+        self.line(
+            "",
+            &format!(
+                "{} historic total; {} of {} lines had another price then",
+                file.historic_minor, file.other_price, file.lines
+            ),
+        );
+        if captured != file.catalogue_minor {
+            self.mismatches.push(format!("captured {captured}, expected {}", file.catalogue_minor));
+        }
+        if let Some(captured) = evidence.captured {
+            let differing = finals(evidence.outcomes).filter_map(|order| {
+                let charged = captured.get(&order.id).copied();
+                (charged != Some(order.amount.minor_units)).then(|| {
+                    format!(
+                        "order {} of {}: captured {charged:?}",
+                        order.id, order.amount.minor_units
+                    )
+                })
+            });
+            self.list(differing.collect());
+        }
+    }
+
+    fn stock(&mut self, evidence: &Evidence<'_>) {
+        let mut other_traffic = false;
+        let mut wrong = Vec::new();
+        let mut fell = 0;
+        for (sku, before) in evidence.before {
+            let expected = evidence.file.units.get(sku).copied().unwrap_or(0);
+            let actual = before - evidence.after.get(sku).copied().unwrap_or(0);
+            fell += actual;
+            if actual != expected {
+                other_traffic |= expected == 0;
+                wrong.push(format!("stock of {sku} down by {actual}, expected {expected}"));
+            }
+        }
+        let expected: i64 = evidence.file.units.values().sum();
+        self.line(
+            "stock",
+            &format!(
+                "down by {fell} units, {expected} expected, of {} products",
+                evidence.file.units.len()
+            ),
+        );
+        if other_traffic {
+            self.mismatches.push(
+                "products that are in no order of the file moved too: there was other traffic"
+                    .to_owned(),
+            );
+        }
+        self.list(wrong);
+    }
+
+    fn pace(&mut self, evidence: &Evidence<'_>) {
+        let outcomes = evidence.outcomes;
+        let accepted: Vec<Duration> = outcomes.iter().filter_map(|o| o.accepted_at).collect();
+        if let Some(last) = accepted.iter().max() {
+            self.line("accepted", &format!("{} orders/s", per_second(accepted.len(), *last)));
+        }
+        let first = finals(outcomes).map(|order| order.created_at).min();
+        let last = finals(outcomes).map(|order| order.updated_at).max();
+        if let (Some(first), Some(last)) = (first, last) {
+            let count = finals(outcomes).count();
+            self.line(
+                "completed",
+                &format!("{} orders/s", per_second(count, between(first, last))),
+            );
+        }
+        self.line("POST to 202", &percentiles(outcomes.iter().filter_map(|o| o.accepted_after)));
+        let whole = outcomes.iter().filter_map(|outcome| {
+            let order = outcome.order.as_ref().filter(|order| order.completed())?;
+            Some(outcome.accepted_after? + between(order.created_at, order.updated_at))
+        });
+        self.line("POST to COMPLETED", &percentiles(whole));
+        self.line(
+            "",
+            "(to 202 by our clock with repetitions, from placed to completed by the server's)",
+        );
+        let total: u64 = evidence.retries.values().sum();
+        let reasons: Vec<String> =
+            evidence.retries.iter().map(|(why, count)| format!("{count} x {why}")).collect();
+        self.line("repeated requests", &format!("{total} {}", reasons.join(", ")));
+    }
+
+    fn list(&mut self, mismatches: Vec<String>) {
+        let more = mismatches.len().saturating_sub(LISTED);
+        self.mismatches.extend(mismatches.into_iter().take(LISTED));
+        if more > 0 {
+            self.mismatches.push(format!("... and {more} more like this"));
+        }
+    }
+}
+
+fn finals(outcomes: &[Outcome]) -> impl Iterator<Item = &super::client::OrderView> {
+    outcomes.iter().filter_map(|outcome| outcome.order.as_ref()).filter(|order| order.completed())
+}
+
+fn between(from: OffsetDateTime, to: OffsetDateTime) -> Duration {
+    Duration::try_from(to - from).unwrap_or_default()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of orders, for display")]
+fn per_second(count: usize, time: Duration) -> String {
+    format!("{:.1}", count as f64 / time.as_secs_f64().max(f64::EPSILON))
+}
+
+/// The nearest-rank percentiles of some durations.
+fn percentiles(durations: impl Iterator<Item = Duration>) -> String {
+    let mut all: Vec<Duration> = durations.collect();
+    all.sort_unstable();
+    let at = |percent: usize| rank(&all, percent).map_or(0, |duration| duration.as_millis());
+    format!("p50 {} ms, p95 {} ms, p99 {} ms", at(50), at(95), at(99))
+}
+
+/// The smallest value that at least `percent` of all do not exceed.
+fn rank(sorted: &[Duration], percent: usize) -> Option<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{Money, OrderView};
+    use super::super::file::Order;
+    use super::*;
+
+    fn file() -> Orders {
+        Orders {
+            placed: vec![Order {
+                invoice: "1".to_owned(),
+                customer: "7".to_owned(),
+                lines: BTreeMap::from([("A".to_owned(), 2)]),
+            }],
+            lines: 1,
+            historic_minor: 18,
+            catalogue_minor: 20,
+            other_price: 1,
+            units: BTreeMap::from([("A".to_owned(), 2)]),
+        }
+    }
+
+    fn outcome(status: &str) -> Outcome {
+        Outcome {
+            invoice: "1".to_owned(),
+            accepted_after: Some(Duration::from_millis(5)),
+            accepted_at: Some(Duration::from_millis(9)),
+            order: Some(OrderView {
+                id: "order".to_owned(),
+                status: status.to_owned(),
+                amount: Money { minor_units: 20 },
+                created_at: OffsetDateTime::UNIX_EPOCH,
+                updated_at: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(70),
+                cancel_reason: None,
+            }),
+            failure: None,
+        }
+    }
+
+    fn stock(a: i64, b: i64) -> BTreeMap<String, i64> {
+        BTreeMap::from([("A".to_owned(), a), ("B".to_owned(), b)])
+    }
+
+    fn judge(outcome: Outcome, captured: i64, after: &BTreeMap<String, i64>) -> Report {
+        Report::new(&Evidence {
+            file: &file(),
+            outcomes: &[outcome],
+            captured: Some(&BTreeMap::from([("order".to_owned(), captured)])),
+            before: &stock(10, 10),
+            after,
+            retries: &BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn a_run_that_did_exactly_what_the_file_says_agrees() {
+        let report = judge(outcome("COMPLETED"), 20, &stock(8, 10));
+        assert!(report.exact(), "{:?}", report.mismatches);
+        assert!(report.text.contains("p99 75 ms"), "{}", report.text);
+    }
+
+    #[test]
+    fn every_difference_is_a_mismatch() {
+        assert!(!judge(outcome("CANCELLED"), 20, &stock(8, 10)).exact(), "not completed");
+        assert!(!judge(outcome("COMPLETED"), 19, &stock(8, 10)).exact(), "money");
+        assert!(!judge(outcome("COMPLETED"), 20, &stock(7, 10)).exact(), "stock");
+        let failed = Outcome { failure: Some("lost".to_owned()), ..outcome("COMPLETED") };
+        assert!(!judge(failed, 20, &stock(8, 10)).exact(), "not final");
+    }
+
+    #[test]
+    fn other_traffic_is_told_apart_by_products_that_the_file_does_not_have() {
+        let report = judge(outcome("COMPLETED"), 20, &stock(8, 9));
+        assert!(report.mismatches.iter().any(|text| text.contains("other traffic")));
+    }
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let all: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(rank(&all, 50), Some(Duration::from_millis(100)));
+        assert_eq!(rank(&all, 99), Some(Duration::from_millis(198)));
+        assert_eq!(rank(&all[..1], 99), Some(Duration::from_millis(1)));
+        assert_eq!(rank(&[], 50), None);
+    }
+}

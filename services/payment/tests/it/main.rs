@@ -1,0 +1,8 @@
+//! The payment service and the provider simulator against real databases and Kafka.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod interleavings;
+mod payments;
+mod psp;
+mod replicas;
+mod support;

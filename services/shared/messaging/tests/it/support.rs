@@ -1,0 +1,159 @@
+#![expect(clippy::unwrap_used, reason = "a test's preparations must succeed")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use portolan_kernel::{IdGen as _, OrderId};
+use portolan_messaging::{
+    Group, Handler, HandlerError, KafkaConfig, MIGRATOR, Outgoing, Record, Relay, outbox,
+    spawn_consumer,
+};
+use portolan_proto::{TOPICS, Topic, events::v1::OrderConfirmed};
+use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_testkit::{SeqIds, TestDb, TestKafka, TestRecord, context, eventually};
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub(crate) const GROUP: Group = Group { id: 9, name: "test" };
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const POISON: &str = "poison";
+
+/// A database, topics, and a process with a relay.
+pub(crate) struct Bench {
+    pub(crate) db: TestDb,
+    pub(crate) kafka: TestKafka,
+    pub(crate) config: KafkaConfig,
+    pub(crate) ctx: Context,
+    pub(crate) ids: SeqIds,
+    versions: std::sync::atomic::AtomicI64,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let db = TestDb::new(&[&MIGRATOR]).await;
+        sqlx::query("CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, event_id uuid)")
+            .execute(db.pool())
+            .await
+            .unwrap();
+        let mut kafka = TestKafka::new(&TOPICS).await;
+        kafka.create(&["portolan.dlq.test.v1"]).await;
+        let (brokers, topic_prefix, partitions) = kafka.config_parts();
+        let config = serde_json::from_value(serde_json::json!({
+            "brokers": brokers, "topic_prefix": topic_prefix, "partitions": partitions,
+        }))
+        .unwrap();
+        Self { db, kafka, config, ctx: context(), ids: SeqIds::new(), versions: 0.into() }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        self.db.pool()
+    }
+
+    pub(crate) fn event(&self, key: OrderId, user: &str) -> Outgoing {
+        let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
+        let message = OrderConfirmed { order_id: key.to_string(), user_id: user.to_owned() };
+        let at = OffsetDateTime::UNIX_EPOCH;
+        Outgoing::new(self.ids.next(), key, version, at, &TraceContext::default(), &message)
+    }
+
+    pub(crate) fn key(&self) -> OrderId {
+        OrderId(self.ids.next())
+    }
+
+    /// Commits events one by one, in order.
+    pub(crate) async fn commit(&self, events: &[Outgoing]) {
+        for event in events {
+            let mut tx = self.pool().begin().await.unwrap();
+            outbox::append(&mut tx, std::slice::from_ref(event)).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    }
+
+    pub(crate) fn start_relay(&self) -> portolan_messaging::Waker {
+        let relay = Relay::new(self.pool().clone(), &self.config).unwrap();
+        let waker = relay.waker();
+        relay.spawn(&self.ctx);
+        waker
+    }
+
+    pub(crate) async fn start_consumer(&self, failures: usize) {
+        let handler = Arc::new(Applier { failures: AtomicUsize::new(failures) });
+        let (waker, topics) = (self.start_relay(), &[Topic::Order]);
+        spawn_consumer(&self.ctx, self.pool().clone(), &self.config, GROUP, topics, handler, waker)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn outbox_empty(&self) {
+        eventually(PATIENCE, "the outbox drains", async || {
+            (count(self.pool(), "SELECT count(*) FROM outbox").await == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the group has an inbox row for that many records.
+    pub(crate) async fn received(&self, records: i64) {
+        eventually(PATIENCE, "the inbox fills", async || {
+            (count(self.pool(), "SELECT count(*) FROM inbox").await >= records).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn published(&self) -> Vec<TestRecord> {
+        self.kafka.consume_all(Topic::Order).await
+    }
+
+    /// Event ids in the order in which they were applied.
+    pub(crate) async fn applied(&self, key: OrderId) -> Vec<Uuid> {
+        sqlx::query_scalar("SELECT event_id FROM applied WHERE key = $1 ORDER BY n")
+            .bind(key.0)
+            .fetch_all(self.pool())
+            .await
+            .unwrap()
+    }
+}
+
+/// The consumer's thread outlives the test's runtime unless it is told to stop.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.ctx.tasks.soft().cancel();
+    }
+}
+
+pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+/// Writes down what it is given; fails as a database would, or refuses poison.
+struct Applier {
+    failures: AtomicUsize,
+}
+
+impl Handler for Applier {
+    type Applied = ();
+
+    async fn apply(&self, tx: &mut PgConnection, records: &[Record]) -> Result<(), HandlerError> {
+        for record in records {
+            let message: OrderConfirmed = record.decode()?;
+            sqlx::query("INSERT INTO applied (key, event_id) VALUES ($1, $2)")
+                .bind(record.key.0)
+                .bind(record.event_id)
+                .execute(&mut *tx)
+                .await?;
+            if message.user_id == POISON {
+                return Err(HandlerError::impossible("test", "poison"));
+            }
+        }
+        let failed = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if failed.is_ok() {
+            return Err(HandlerError::conflict("injected"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+use std::{borrow::Cow, time::Duration};
+
+use portolan_runtime::{DatabaseConfig, Status, database, one_line};
+use portolan_testkit::{TestDb, context, eventually, free_port};
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, SqlSafeStr as _,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tokio::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn migrator(table: &'static str, statements: &[(i64, &'static str)]) -> Migrator {
+    let migration = |(version, sql): &(i64, &'static str)| {
+        let kind = MigrationType::Simple;
+        Migration::new(*version, "step".into(), kind, sql.into_sql_str(), false)
+    };
+    let mut migrator = Migrator::with_migrations(statements.iter().map(migration).collect());
+    migrator.table_name = Cow::Borrowed(table);
+    migrator
+}
+
+const FIRST: (i64, &str) = (1, "CREATE TABLE one (id int)");
+const SECOND: (i64, &str) = (2, "CREATE TABLE two (id int)");
+
+#[tokio::test]
+async fn connections_have_the_limits_and_the_name() {
+    let db = TestDb::new(&[]).await;
+    let config = DatabaseConfig { statement_timeout_ms: 1234, ..db.config() };
+    let pool = database::connect(&config).await.unwrap();
+    let show = async |name: &'static str| -> String {
+        sqlx::query_scalar(name).fetch_one(&pool).await.unwrap()
+    };
+    assert_eq!(show("SHOW statement_timeout").await, "1234ms");
+    assert_eq!(show("SHOW idle_in_transaction_session_timeout").await, "30s");
+    assert!(show("SHOW application_name").await.starts_with("it-"));
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named_without_the_password() {
+    let port = free_port();
+    let url = format!("postgres://portolan:hunter2@127.0.0.1:{port}/shop");
+    let config = DatabaseConfig { connect_timeout_secs: 1, ..DatabaseConfig::new(url) };
+    let start = Instant::now();
+    let line = one_line(database::connect(&config).await.unwrap_err().as_ref());
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let place = format!("cannot connect to database 127.0.0.1:{port}/shop: ");
+    assert!(line.starts_with(&place), "{line}");
+    assert!(line.contains("refused") && !line.contains("hunter2"), "{line}");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_fails_without_waiting() {
+    let db = TestDb::new(&[]).await;
+    let config = DatabaseConfig::new(format!("{}_not", db.url()));
+    let start = Instant::now();
+    let line = one_line(database::connect(&config).await.unwrap_err().as_ref());
+    assert!(start.elapsed() < Duration::from_secs(5), "no retries");
+    assert!(line.contains("does not exist"), "{line}");
+}
+
+#[tokio::test]
+async fn the_schema_of_every_migrator_is_required() {
+    let db = TestDb::new(&[]).await;
+    let old = migrator("_one", &[FIRST]);
+    let new = migrator("_one", &[FIRST, SECOND]);
+    let other = migrator("_other", &[(7, "CREATE TABLE seven (id int)")]);
+    let needs = async |migrators: &[&Migrator]| {
+        database::require_schema(db.pool(), migrators).await.map_err(|error| error.to_string())
+    };
+    let none = needs(&[&old]).await.unwrap_err();
+    assert!(none.ends_with("is at version none, needs 1: run migrate"), "{none}");
+    database::migrate(db.pool(), &[&old]).await.unwrap();
+    needs(&[&old]).await.unwrap();
+    let behind = needs(&[&new]).await.unwrap_err();
+    assert!(behind.ends_with("is at version 1, needs 2: run migrate"), "{behind}");
+    database::migrate(db.pool(), &[&new, &other]).await.unwrap();
+    needs(&[&new, &other]).await.unwrap();
+    needs(&[&old]).await.expect("a newer schema serves an older binary");
+    database::migrate(db.pool(), &[&new, &other]).await.expect("migrating twice changes nothing");
+}
+
+#[tokio::test]
+async fn two_migrations_at_once_both_succeed() {
+    let db = TestDb::new(&[]).await;
+    let migrator = migrator("_one", &[FIRST, SECOND]);
+    let migrators = [&migrator];
+    let (a, b) = tokio::join!(
+        database::migrate(db.pool(), &migrators),
+        database::migrate(db.pool(), &migrators),
+    );
+    a.and(b).unwrap();
+}
+
+#[tokio::test]
+async fn the_check_follows_the_database_down_and_up_again() {
+    let db = TestDb::new(&[]).await;
+    let ctx = context();
+    database::watch(&ctx, db.pool()).await;
+    assert_eq!(ctx.readiness.report().status, Status::Ready);
+    for (allowed, wanted) in [(false, Status::Unready), (true, Status::Ready)] {
+        allow_connections(&db, allowed).await;
+        let probe = async || (ctx.readiness.report().status == wanted).then_some(());
+        eventually(PATIENCE, &format!("the process is {wanted:?}"), probe).await;
+    }
+}
+
+#[tokio::test]
+async fn a_busy_pool_is_no_reason_to_be_unready() {
+    let db = TestDb::new(&[]).await;
+    let pool =
+        database::connect(&DatabaseConfig { max_connections: 1, ..db.config() }).await.unwrap();
+    let _all_of_it = pool.acquire().await.unwrap();
+    let ctx = context();
+    database::watch(&ctx, &pool).await;
+    assert_eq!(ctx.readiness.report().status, Status::Ready);
+}
+
+/// What a database server that goes away looks like for one database of it.
+async fn allow_connections(db: &TestDb, allowed: bool) {
+    let (base, name) = db.url().rsplit_once('/').unwrap();
+    let mut admin = PgConnection::connect(&format!("{base}/postgres")).await.unwrap();
+    let alter = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+    sqlx::query(AssertSqlSafe(alter)).execute(&mut admin).await.unwrap();
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+    sqlx::query(kill).bind(name).execute(&mut admin).await.unwrap();
+}
+
+#[tokio::test]
+async fn transient_is_what_may_succeed_later_without_a_change() {
+    let db = TestDb::new(&[]).await;
+    let config = DatabaseConfig { statement_timeout_ms: 50, ..db.config() };
+    let pool = database::connect(&config).await.unwrap();
+    let failure = async |sql: &'static str| sqlx::query(sql).execute(&pool).await.unwrap_err();
+    assert!(database::is_transient(&failure("SELECT pg_sleep(5)").await), "statement timeout");
+    let serialization = "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$";
+    assert!(database::is_transient(&failure(serialization).await), "serialization");
+    assert!(!database::is_transient(&failure("SELECT 1 / 0").await), "division by zero");
+    assert!(!database::is_transient(&failure("SELECT FROM nothing").await), "no such table");
+    let gone = failure("SELECT pg_terminate_backend(pg_backend_pid())").await;
+    assert!(database::is_transient(&gone), "connection lost: {gone}");
+}

@@ -1,0 +1,96 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::ConnectInfo, routing::get};
+use http::{Request, Version};
+use portolan_runtime::{Context, Drained, grpc, http as server, http_client};
+use portolan_testkit::{context, eventually};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Notify,
+};
+use tonic::body::Body;
+use tower::ServiceExt as _;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn client() -> reqwest::Client {
+    http_client(PATIENCE).unwrap()
+}
+
+async fn serve(router: Router) -> (Context, String) {
+    let ctx = context();
+    server::serve(&ctx, router).await.unwrap();
+    let url = format!("http://{}/", ctx.local_addr().unwrap());
+    (ctx, url)
+}
+
+#[tokio::test]
+async fn handlers_know_the_peer() {
+    let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string();
+    let (_ctx, url) = serve(Router::new().route("/", get(peer))).await;
+    assert_eq!(client().get(url).send().await.unwrap().text().await.unwrap(), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_without_tls() {
+    let (_ctx, url) = serve(Router::new().route("/", get(async || "hello"))).await;
+    // The transport of gRPC speaks nothing else.
+    let client = grpc::channel(&url).unwrap();
+    let request = Request::get(&url).body(Body::empty()).unwrap();
+    let response = client.oneshot(request).await.unwrap();
+    assert_eq!((response.version(), response.status().as_u16()), (Version::HTTP_2, 200));
+}
+
+#[tokio::test]
+async fn a_panicking_handler_harms_its_own_connection_only() {
+    let router = Router::new()
+        .route("/", get(async || "hello"))
+        .route("/panic", get(async || -> () { panic!("oh") }));
+    let (_ctx, url) = serve(router).await;
+    assert!(client().get(format!("{url}panic")).send().await.is_err());
+    assert_eq!(client().get(url).send().await.unwrap().text().await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn after_the_soft_token_running_requests_end_and_no_new_ones_begin() {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (entered, release) = (entered.clone(), release.clone());
+        async move || {
+            entered.notify_one();
+            release.notified().await;
+            "done"
+        }
+    };
+    let (ctx, url) = serve(Router::new().route("/", get(slow))).await;
+    let running = tokio::task::JoinSet::from_iter([client().get(&url).send()]);
+    entered.notified().await;
+    ctx.tasks.soft().cancel();
+    let address = ctx.local_addr().unwrap();
+    let refused = async || TcpStream::connect(address).await.is_err().then_some(());
+    eventually(PATIENCE, "new connections are refused", refused).await;
+    release.notify_one();
+    let answers = running.join_all().await;
+    assert_eq!(answers.into_iter().next().unwrap().unwrap().text().await.unwrap(), "done");
+    assert_eq!(ctx.tasks.shutdown(PATIENCE).await, Drained::InTime);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_speak_is_hung_up_on() {
+    let (ctx, _url) = serve(Router::new()).await;
+    for said in [&b""[..], &b"GET / HTTP/1.1\r\nHo"[..]] {
+        let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        // The paused clock jumps to the time-out; without one this waits for ever.
+        let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
+        assert!(matches!(read.await, Ok(Ok(_))), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_port_can_be_served_once() {
+    let (ctx, _url) = serve(Router::new()).await;
+    assert!(server::serve(&ctx, Router::new()).await.is_err());
+}
