@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use portolan_kernel::{Coded, ErrorCode, FieldViolation};
+use portolan_kernel::{Coded, ErrorCode, FieldViolation, MoneyError};
 use portolan_messaging::HandlerError;
 use portolan_runtime::{database, grpc::Remote};
 
@@ -74,6 +74,7 @@ impl Coded for Error {
         match self {
             Self::Field(_) | Self::Basket(BasketError::Fields(_)) => "invalid_argument",
             Self::Basket(BasketError::UnknownSkus(_)) => "unknown_sku",
+            Self::Basket(BasketError::Total(MoneyError::MixedCurrencies)) => "mixed_currencies",
             Self::Basket(BasketError::Total(_)) => "no_total",
             Self::KeyReused => "idempotency_key_reused",
             Self::UserBusy | Self::Overtaken => "user_busy",
