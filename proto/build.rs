@@ -12,8 +12,10 @@ const SECRET_BEARING: [&str; 3] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files: Vec<PathBuf> =
-        PACKAGES.iter().map(|name| PathBuf::from(format!("portolan/{name}/v1/{name}.proto"))).collect();
+    let files: Vec<PathBuf> = PACKAGES
+        .iter()
+        .map(|name| PathBuf::from(format!("portolan/{name}/v1/{name}.proto")))
+        .collect();
     tonic_prost_build::configure()
         .skip_debug(SECRET_BEARING)
         .compile_protos(&files, &[PathBuf::from(".")])?;

@@ -10,7 +10,8 @@ pub enum Topic {
 }
 
 /// Every topic that carries events.
-pub const TOPICS: [Topic; 4] = [Topic::Order, Topic::Inventory, Topic::Payment, Topic::Notification];
+pub const TOPICS: [Topic; 4] =
+    [Topic::Order, Topic::Inventory, Topic::Payment, Topic::Notification];
 
 impl Topic {
     /// The topic's name without the prefix that a deployment or a test may put before it.

@@ -51,9 +51,18 @@ mod tests {
     fn a_card_token_never_shows_in_debug_output() {
         let token = "tok_secret".to_owned();
         let shown = [
-            format!("{:?}", order::PlaceOrderRequest { payment_token: token.clone(), ..Default::default() }),
-            format!("{:?}", events::OrderPlaced { payment_token: token.clone(), ..Default::default() }),
-            format!("{:?}", events::InventoryReserved { payment_token: token, ..Default::default() }),
+            format!(
+                "{:?}",
+                order::PlaceOrderRequest { payment_token: token.clone(), ..Default::default() }
+            ),
+            format!(
+                "{:?}",
+                events::OrderPlaced { payment_token: token.clone(), ..Default::default() }
+            ),
+            format!(
+                "{:?}",
+                events::InventoryReserved { payment_token: token, ..Default::default() }
+            ),
         ];
         for text in shown {
             assert!(!text.contains("tok_secret"), "{text}");

@@ -1,10 +1,7 @@
 use std::time::Duration;
 
 use portolan_messaging::KafkaConfig;
-use portolan_runtime::{
-    DatabaseConfig, ServerConfig, TelemetryConfig, Validate,
-    config::Invalid,
-};
+use portolan_runtime::{DatabaseConfig, ServerConfig, TelemetryConfig, Validate, config::Invalid};
 use serde::Deserialize;
 
 /// The order service's configuration.
@@ -43,7 +40,12 @@ pub struct OrdersConfig {
 
 impl Default for OrdersConfig {
     fn default() -> Self {
-        Self { deadline_secs: 900, open_order_limit: 0, sweep_interval_ms: 1_000, lock_ttl_ms: 3_000 }
+        Self {
+            deadline_secs: 900,
+            open_order_limit: 0,
+            sweep_interval_ms: 1_000,
+            lock_ttl_ms: 3_000,
+        }
     }
 }
 

@@ -72,8 +72,7 @@ async fn serve(config: &Config, ctx: &Context, pool: PgPool) -> anyhow::Result<(
     portolan_messaging::maintain_partitions(ctx, &pool).await?;
     let relay = Relay::new(pool.clone(), &config.kafka)?;
     let (waker, changes) = (relay.waker(), Changes::default());
-    let handler =
-        consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
+    let handler = consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
     portolan_messaging::spawn_consumer(
         ctx,
         pool.clone(),
@@ -96,8 +95,11 @@ async fn serve(config: &Config, ctx: &Context, pool: PgPool) -> anyhow::Result<(
     let place = placing(config, ctx, &pool, &waker)?;
     let (ids, tasks) = (Arc::clone(&ctx.ids), ctx.tasks.clone());
     let service = grpc::Service { pool, ids, tasks, waker, changes, place };
-    portolan_runtime::grpc::serve(ctx, tonic::service::Routes::new(OrderServiceServer::new(service)))
-        .await
+    portolan_runtime::grpc::serve(
+        ctx,
+        tonic::service::Routes::new(OrderServiceServer::new(service)),
+    )
+    .await
 }
 
 fn placing(

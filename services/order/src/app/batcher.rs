@@ -1,11 +1,7 @@
 //! Writes placements in batches: while one transaction commits, requests queue, and the next takes
 //! them all. Nobody waits for a batch to fill.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use portolan_kernel::{IdGen, OrderId};
 use portolan_lock::Guard;
@@ -312,7 +308,14 @@ impl Worker {
             placed_at: Some(timestamp(row.created_at)),
             deadline: Some(timestamp(row.deadline)),
         };
-        Outgoing::new(self.ids.next(), row.id, row.order.version, row.created_at, &entry.trace, &event)
+        Outgoing::new(
+            self.ids.next(),
+            row.id,
+            row.order.version,
+            row.created_at,
+            &entry.trace,
+            &event,
+        )
     }
 }
 

@@ -26,7 +26,8 @@ pub async fn cancel(
     if !rows.iter().any(|row| row.user_id == user_id) {
         return Err(Error::NotFound);
     }
-    let happening = Happening { id, event: Event::CustomerCancelled, trace: TraceContext::current() };
+    let happening =
+        Happening { id, event: Event::CustomerCancelled, trace: TraceContext::current() };
     let outcome = apply(&mut tx, ids, rows, &[happening]).await?;
     if !outcome.refused.is_empty() {
         return Err(Error::NotCancellable);

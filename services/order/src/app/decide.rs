@@ -64,7 +64,10 @@ pub async fn apply(
     let mut consequences = Consequences::default();
     for happening in happenings {
         let row = rows.get_mut(&happening.id).ok_or_else(|| {
-            HandlerError::poison("unknown_order", format!("{} for {}", happening.event.as_str(), happening.id))
+            HandlerError::poison(
+                "unknown_order",
+                format!("{} for {}", happening.event.as_str(), happening.id),
+            )
         })?;
         consequences.add(row, happening, ids, at)?;
     }
@@ -95,7 +98,8 @@ impl Consequences {
             }
             Step::Flagged(next) => row.order = next,
             Step::Ignored => {
-                metrics::counter!("portolan_orders_ignored_events_total", "event" => cause).increment(1);
+                metrics::counter!("portolan_orders_ignored_events_total", "event" => cause)
+                    .increment(1);
             }
             Step::Refused => self.outcome.refused.push(row.id),
             Step::Impossible => return Err(HandlerError::impossible(row.order.state, cause)),
@@ -158,7 +162,8 @@ async fn write(
     close(conn, before, &finished).await?;
     outbox::append(conn, &consequences.outgoing).await?;
     for row in &finished {
-        metrics::counter!("portolan_orders_finished_total", "state" => row.order.state.as_str()).increment(1);
+        metrics::counter!("portolan_orders_finished_total", "state" => row.order.state.as_str())
+            .increment(1);
     }
     Ok(())
 }

@@ -85,21 +85,30 @@ impl Coded for Error {
             Self::Quote(_) => "inventory_unavailable",
             Self::Unknown(_) | Self::ShuttingDown => "unavailable",
             Self::Database(_) | Self::Transition(_) => {
-                if self.code() == ErrorCode::Unavailable { "unavailable" } else { "internal" }
+                if self.code() == ErrorCode::Unavailable {
+                    "unavailable"
+                } else {
+                    "internal"
+                }
             }
         }
     }
 
     fn public_message(&self) -> Cow<'static, str> {
         match self {
-            Self::Field(_) | Self::Basket(BasketError::Fields(_)) => "The request is not valid.".into(),
+            Self::Field(_) | Self::Basket(BasketError::Fields(_)) => {
+                "The request is not valid.".into()
+            }
             Self::Basket(BasketError::UnknownSkus(skus)) => {
                 format!("Not in the catalogue: {}.", skus.join(", ")).into()
             }
-            Self::Basket(BasketError::Total(error)) => format!("The order has no total: {error}.").into(),
+            Self::Basket(BasketError::Total(error)) => {
+                format!("The order has no total: {error}.").into()
+            }
             Self::KeyReused => "The idempotency key was used for another request.".into(),
             Self::UserBusy | Self::Overtaken => {
-                "Another order of this customer is being placed; try again with the same key.".into()
+                "Another order of this customer is being placed; try again with the same key."
+                    .into()
             }
             Self::OpenOrderLimit(limit) => {
                 format!("No more than {limit} orders may be open at a time.").into()

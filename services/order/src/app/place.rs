@@ -211,7 +211,11 @@ enum Locked {
 }
 
 impl Request {
-    fn entry(&self, prices: &BTreeMap<String, Money>, guard: Option<Guard>) -> Result<Entry, Error> {
+    fn entry(
+        &self,
+        prices: &BTreeMap<String, Money>,
+        guard: Option<Guard>,
+    ) -> Result<Entry, Error> {
         let (lines, total) = self.basket.price(prices).map_err(Error::Basket)?;
         Ok(Entry {
             user_id: self.placement.user_id.clone(),
@@ -238,11 +242,7 @@ fn check(placement: &Placement) -> Result<Basket, Error> {
     };
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     let Placement { user_id, key, payment_token, .. } = placement;
-    require(
-        (1..=255).contains(&user_id.len()),
-        "user_id",
-        "must be 1 to 255 characters",
-    )?;
+    require((1..=255).contains(&user_id.len()), "user_id", "must be 1 to 255 characters")?;
     require(
         (1..=255).contains(&key.len()) && visible(key),
         "idempotency_key",

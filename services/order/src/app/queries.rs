@@ -53,7 +53,10 @@ pub async fn list(
     let after = if cursor.is_empty() {
         None
     } else {
-        Some(decode_cursor(cursor).ok_or_else(|| invalid("cursor", "is not a cursor of this API"))?)
+        Some(
+            decode_cursor(cursor)
+                .ok_or_else(|| invalid("cursor", "is not a cursor of this API"))?,
+        )
     };
     let mut conn = pool.acquire().await?;
     let mut orders = orders::list(&mut conn, user, after, state, i64::from(limit) + 1).await?;
@@ -70,11 +73,7 @@ pub async fn list(
 ///
 /// # Errors
 /// As [`get`].
-pub async fn timeline(
-    pool: &PgPool,
-    user: Option<&str>,
-    id: OrderId,
-) -> Result<Vec<Entry>, Error> {
+pub async fn timeline(pool: &PgPool, user: Option<&str>, id: OrderId) -> Result<Vec<Entry>, Error> {
     get(pool, user, id).await?;
     let mut conn = pool.acquire().await?;
     Ok(timeline::list(&mut conn, id).await?)

@@ -16,20 +16,17 @@ use crate::{
 const BATCH: i64 = 200;
 
 /// Cancels overdue orders and forgets old answers until shutdown. Any replica may run it.
-pub fn spawn_sweeper(
-    ctx: &Context,
-    pool: PgPool,
-    waker: Waker,
-    changes: Changes,
-    every: Duration,
-) {
+pub fn spawn_sweeper(ctx: &Context, pool: PgPool, waker: Waker, changes: Changes, every: Duration) {
     let (stop, ids) = (ctx.tasks.soft(), Arc::clone(&ctx.ids));
     ctx.tasks.spawn("deadline sweeper", async move {
         let mut tick = tokio::time::interval(every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if let Err(error) = sweep(&pool, ids.as_ref(), &waker, &changes).await {
-                tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "sweep failed; the next one tries again");
+                tracing::warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "sweep failed; the next one tries again"
+                );
             }
         }
         Ok(())

@@ -78,7 +78,7 @@ async fn find(pool: &PgPool, id: OrderId) -> Result<crate::store::OrderRow, Erro
 async fn until(changes: &mut broadcast::Receiver<OrderId>, id: OrderId) {
     loop {
         match changes.recv().await {
-            Ok(changed) if changed != id => {}
+            Ok(other) if other != id => {}
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn offending_fields_are_named() {
-        let error = Basket::new(&[line("a", 0), line("", 1), line("b", MAX_QUANTITY), line("b", 1)]);
+        let error =
+            Basket::new(&[line("a", 0), line("", 1), line("b", MAX_QUANTITY), line("b", 1)]);
         let Err(BasketError::Fields(violations)) = error else { panic!("{error:?}") };
         let fields: Vec<&str> = violations.iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["lines[0].quantity", "lines[1].sku", "lines[3].quantity"]);

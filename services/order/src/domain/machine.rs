@@ -290,7 +290,10 @@ impl FromStr for State {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|s| s.as_str() == name).ok_or_else(|| UnknownName(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|s| s.as_str() == name)
+            .ok_or_else(|| UnknownName(name.to_owned()))
     }
 }
 
@@ -298,7 +301,10 @@ impl FromStr for Reason {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|r| r.as_str() == name).ok_or_else(|| UnknownName(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|r| r.as_str() == name)
+            .ok_or_else(|| UnknownName(name.to_owned()))
     }
 }
 

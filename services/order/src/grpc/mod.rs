@@ -58,9 +58,8 @@ impl OrderService for Service {
         request: Request<proto::GetOrderRequest>,
     ) -> Answer<proto::GetOrderResponse> {
         let proto::GetOrderRequest { user_id, order_id } = request.into_inner();
-        let order = app::get(&self.pool, user(&user_id), id(&order_id)?)
-            .await
-            .map_err(|e| status(&e))?;
+        let order =
+            app::get(&self.pool, user(&user_id), id(&order_id)?).await.map_err(|e| status(&e))?;
         Ok(Response::new(proto::GetOrderResponse { order: Some(order.to_proto()) }))
     }
 

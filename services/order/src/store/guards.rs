@@ -52,7 +52,8 @@ pub async fn add_spent(
     spent: &BTreeMap<(&str, &str), i64>,
 ) -> Result<(), sqlx::Error> {
     let users: Vec<String> = spent.keys().map(|(user, _)| (*user).to_owned()).collect();
-    let currencies: Vec<String> = spent.keys().map(|(_, currency)| (*currency).to_owned()).collect();
+    let currencies: Vec<String> =
+        spent.keys().map(|(_, currency)| (*currency).to_owned()).collect();
     let amounts: Vec<i64> = spent.values().copied().collect();
     sqlx::query!(
         "INSERT INTO user_spent AS s (user_id, currency, minor_units)
@@ -161,9 +162,8 @@ pub async fn open_orders(
 
 /// The fence and the open orders of a customer who was refused.
 pub async fn fence(conn: &mut PgConnection, user: &str) -> Result<(i64, i32), sqlx::Error> {
-    let row =
-        sqlx::query!("SELECT fence, open_orders FROM user_guard WHERE user_id = $1", user)
-            .fetch_one(conn)
-            .await?;
+    let row = sqlx::query!("SELECT fence, open_orders FROM user_guard WHERE user_id = $1", user)
+        .fetch_one(conn)
+        .await?;
     Ok((row.fence, row.open_orders))
 }

@@ -53,9 +53,8 @@ pub(crate) fn read_state(
         sqlx::Error::Decode(Box::new(CorruptRow { column, value: value.to_owned() }))
     };
     let state = state.parse().map_err(|_| corrupt("state", state))?;
-    let reason = reason
-        .map(|reason| reason.parse().map_err(|_| corrupt("reason", reason)))
-        .transpose()?;
+    let reason =
+        reason.map(|reason| reason.parse().map_err(|_| corrupt("reason", reason))).transpose()?;
     Ok((state, reason))
 }
 

@@ -114,10 +114,7 @@ pub async fn list(
 }
 
 /// Locks orders in the order of their ids.
-pub async fn lock(
-    conn: &mut PgConnection,
-    ids: &[Uuid],
-) -> Result<Vec<OrderRow>, sqlx::Error> {
+pub async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<OrderRow>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Columns,
         "SELECT id, user_id, state, reason, amount_minor, currency, lines, version, captured,

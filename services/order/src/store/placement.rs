@@ -80,9 +80,7 @@ pub async fn claim(
 
 /// Gives up claims whose placement was refused, so that the key is as if never used.
 pub async fn unclaim(conn: &mut PgConnection, orders: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM idempotency WHERE order_id = ANY($1)", orders)
-        .execute(conn)
-        .await?;
+    sqlx::query!("DELETE FROM idempotency WHERE order_id = ANY($1)", orders).execute(conn).await?;
     Ok(())
 }
 

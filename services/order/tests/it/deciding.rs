@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
+
 use futures::future::join_all;
 use portolan_kernel::ErrorCode;
 use portolan_proto::{
@@ -17,7 +19,8 @@ async fn placed(bench: &Bench, key: &str) -> String {
 }
 
 async fn cancel(bench: &Bench, order: &str) -> Result<proto::Order, Remote> {
-    let request = proto::CancelOrderRequest { user_id: "alice".to_owned(), order_id: order.to_owned() };
+    let request =
+        proto::CancelOrderRequest { user_id: "alice".to_owned(), order_id: order.to_owned() };
     let answer = bench.client(0).cancel_order(request).await.map_err(Remote::from)?;
     Ok(answer.into_inner().order.unwrap())
 }
@@ -32,7 +35,9 @@ fn authorized(order: &str) -> events::PaymentAuthorized {
 
 async fn fulfil(bench: &Bench, order: &str) {
     bench.tell(order, 2, &events::InventoryCommitted { order_id: order.to_owned() }).await;
-    bench.tell(order, 2, &events::PaymentCaptured { order_id: order.to_owned(), amount: None }).await;
+    bench
+        .tell(order, 2, &events::PaymentCaptured { order_id: order.to_owned(), amount: None })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +58,8 @@ async fn an_approved_order_completes_and_its_customer_and_timeline_know() {
         bench.published(&order).await,
         ["portolan.order.placed.v1", "portolan.order.confirmed.v1", "portolan.order.completed.v1"]
     );
-    let request = proto::GetTimelineRequest { user_id: "alice".to_owned(), order_id: order.clone() };
+    let request =
+        proto::GetTimelineRequest { user_id: "alice".to_owned(), order_id: order.clone() };
     let entries = eventually(PATIENCE, "the timeline is whole", async || {
         let answer = bench.client(0).get_timeline(request.clone()).await.unwrap();
         let entries = answer.into_inner().entries;
@@ -109,12 +115,19 @@ async fn the_customer_may_cancel_until_confirmed_and_again_once_cancelled() {
     let bench = Bench::new(json!({}), 1).await;
     let early = placed(&bench, "k1").await;
     assert_eq!(cancel(&bench, &early).await.unwrap().cancel_reason(), CancelReason::Customer);
-    assert_eq!(cancel(&bench, &early).await.unwrap().version, 2, "cancelling twice changes nothing");
+    assert_eq!(
+        cancel(&bench, &early).await.unwrap().version,
+        2,
+        "cancelling twice changes nothing"
+    );
     let late = placed(&bench, "k2").await;
     bench.tell(&late, 1, &authorized(&late)).await;
     bench.becomes(&late, OrderStatus::Confirmed).await;
     let refused = cancel(&bench, &late).await.unwrap_err();
-    assert_eq!((refused.code, refused.reason.as_str()), (ErrorCode::FailedPrecondition, "order_not_cancellable"));
+    assert_eq!(
+        (refused.code, refused.reason.as_str()),
+        (ErrorCode::FailedPrecondition, "order_not_cancellable")
+    );
     let request = proto::CancelOrderRequest { user_id: "bob".to_owned(), order_id: late };
     let foreign = Remote::from(bench.client(0).cancel_order(request).await.unwrap_err());
     assert_eq!(foreign.code, ErrorCode::NotFound);
@@ -126,7 +139,10 @@ async fn a_passed_deadline_cancels_once_with_two_sweepers() {
     let order = placed(&bench, "k").await;
     let cancelled = bench.becomes(&order, OrderStatus::Cancelled).await;
     assert_eq!(cancelled.cancel_reason(), CancelReason::Timeout);
-    assert_eq!(bench.published(&order).await, ["portolan.order.placed.v1", "portolan.order.cancelled.v1"]);
+    assert_eq!(
+        bench.published(&order).await,
+        ["portolan.order.placed.v1", "portolan.order.cancelled.v1"]
+    );
     let stats = bench.stats("alice").await;
     assert_eq!((stats.cancelled, stats.open), (1, 0));
 }
@@ -136,10 +152,28 @@ async fn refusals_cancel_with_their_reason() {
     let bench = Bench::new(json!({}), 1).await;
     let (short, declined, lost) =
         (placed(&bench, "k1").await, placed(&bench, "k2").await, placed(&bench, "k3").await);
-    bench.tell(&short, 1, &events::InventoryRejected { order_id: short.clone(), sku: "A".to_owned() }).await;
-    bench.tell(&declined, 1, &events::PaymentDeclined { order_id: declined.clone(), code: "no".to_owned() }).await;
+    bench
+        .tell(
+            &short,
+            1,
+            &events::InventoryRejected { order_id: short.clone(), sku: "A".to_owned() },
+        )
+        .await;
+    bench
+        .tell(
+            &declined,
+            1,
+            &events::PaymentDeclined { order_id: declined.clone(), code: "no".to_owned() },
+        )
+        .await;
     bench.tell(&lost, 1, &authorized(&lost)).await;
-    bench.tell(&lost, 3, &events::PaymentCaptureFailed { order_id: lost.clone(), code: "expired".to_owned() }).await;
+    bench
+        .tell(
+            &lost,
+            3,
+            &events::PaymentCaptureFailed { order_id: lost.clone(), code: "expired".to_owned() },
+        )
+        .await;
     for (order, reason) in [
         (&short, CancelReason::OutOfStock),
         (&declined, CancelReason::PaymentDeclined),
@@ -174,13 +208,17 @@ async fn all_topics_delivered_again_to_an_empty_inbox_change_nothing() {
     bench.becomes(&order, OrderStatus::Completed).await;
     bench.published(&order).await;
     let before = bench.get(&order).await;
-    let records = [Topic::Order, Topic::Inventory, Topic::Payment].map(|topic| (topic, bench.kafka.consume_all(topic)));
+    let records = [Topic::Order, Topic::Inventory, Topic::Payment]
+        .map(|topic| (topic, bench.kafka.consume_all(topic)));
     let mut total = 0;
     sqlx::query("TRUNCATE inbox").execute(bench.pool()).await.unwrap();
     for (topic, records) in records {
         for record in records.await {
-            let headers: Vec<(&str, &str)> =
-                record.headers.iter().map(|(n, v)| (n.as_str(), std::str::from_utf8(v).unwrap())).collect();
+            let headers: Vec<(&str, &str)> = record
+                .headers
+                .iter()
+                .map(|(n, v)| (n.as_str(), std::str::from_utf8(v).unwrap()))
+                .collect();
             bench.kafka.produce(topic, &record.key, &headers, &record.payload).await;
             total += 1;
         }

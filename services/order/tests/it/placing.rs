@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
+
 use futures::future::join_all;
 use portolan_kernel::ErrorCode;
 use portolan_proto::order::v1::OrderStatus;
@@ -17,7 +19,10 @@ async fn a_key_makes_one_order_and_always_gets_its_first_answer() {
     assert!(again.replayed);
     assert_eq!(again.order, first.order);
     let other = place(bench.client(0), request("alice", "k1", "B", 2)).await.unwrap_err();
-    assert_eq!((other.code, other.reason.as_str()), (ErrorCode::AlreadyExists, "idempotency_key_reused"));
+    assert_eq!(
+        (other.code, other.reason.as_str()),
+        (ErrorCode::AlreadyExists, "idempotency_key_reused")
+    );
     let bobs = bench.place("bob", "k1").await.unwrap();
     assert_ne!(bobs.order.unwrap().id, order.id, "keys are the customer's own");
     assert_eq!(bench.published(&order.id).await, ["portolan.order.placed.v1"]);
@@ -26,8 +31,7 @@ async fn a_key_makes_one_order_and_always_gets_its_first_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_duplicates_on_two_replicas_wait_and_get_the_same_order() {
     let bench = Bench::new(json!({}), 2).await;
-    let duplicates =
-        (0..20).map(|n| place(bench.client(n % 2), request("alice", "same", "A", 2)));
+    let duplicates = (0..20).map(|n| place(bench.client(n % 2), request("alice", "same", "A", 2)));
     let answers: Vec<_> = join_all(duplicates).await.into_iter().map(Result::unwrap).collect();
     assert!(answers.iter().all(|answer| answer.order == answers[0].order));
     assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
@@ -39,7 +43,10 @@ async fn concurrent_duplicates_on_two_replicas_wait_and_get_the_same_order() {
 async fn different_orders_of_one_customer_at_once_are_placed_or_told_to_retry() {
     let bench = Bench::new(json!({}), 2).await;
     let keys: Vec<String> = (0..16).map(|n| format!("k{n}")).collect();
-    let attempts = keys.iter().enumerate().map(|(n, key)| place(bench.client(n % 2), request("alice", key, "A", 1)));
+    let attempts = keys
+        .iter()
+        .enumerate()
+        .map(|(n, key)| place(bench.client(n % 2), request("alice", key, "A", 1)));
     let mut placed = 0;
     for answer in join_all(attempts).await {
         match answer {
@@ -82,7 +89,10 @@ async fn the_limit_of_open_orders_holds_against_concurrent_placements_and_keeps_
 async fn what_cannot_be_ordered_is_refused_by_name_and_leaves_nothing_behind() {
     let bench = Bench::new(json!({}), 1).await;
     let unknown = place(bench.client(0), request("alice", "k", "NOPE", 1)).await.unwrap_err();
-    assert_eq!((unknown.code, unknown.reason.as_str()), (ErrorCode::InvalidArgument, "unknown_sku"));
+    assert_eq!(
+        (unknown.code, unknown.reason.as_str()),
+        (ErrorCode::InvalidArgument, "unknown_sku")
+    );
     assert!(unknown.message.contains("NOPE"));
     let zero = place(bench.client(0), request("alice", "k", "A", 0)).await.unwrap_err();
     assert_eq!(zero.violations[0].field, "lines[0].quantity");
@@ -98,7 +108,10 @@ async fn a_fence_ahead_of_the_lock_is_caught_up_with_and_never_goes_back() {
     let bench = Bench::new(json!({}), 1).await;
     bench.place("alice", "k1").await.unwrap();
     // As after a clock that was an hour ahead: the database has seen a token from the future.
-    sqlx::query("UPDATE user_guard SET fence = fence + 3600000000").execute(bench.pool()).await.unwrap();
+    sqlx::query("UPDATE user_guard SET fence = fence + 3600000000")
+        .execute(bench.pool())
+        .await
+        .unwrap();
     sqlx::query("DELETE FROM user_lock").execute(bench.pool()).await.unwrap();
     let before = bench.count("SELECT fence FROM user_guard").await;
     bench.place("alice", "k2").await.unwrap();

@@ -68,10 +68,16 @@ impl Bench {
 
     pub(crate) fn client(&self, replica: usize) -> OrderServiceClient<Client> {
         let address = self.replicas[replica].local_addr().unwrap();
-        OrderServiceClient::new(portolan_runtime::grpc::channel(&format!("http://{address}")).unwrap())
+        OrderServiceClient::new(
+            portolan_runtime::grpc::channel(&format!("http://{address}")).unwrap(),
+        )
     }
 
-    pub(crate) async fn place(&self, user: &str, key: &str) -> Result<proto::PlaceOrderResponse, Remote> {
+    pub(crate) async fn place(
+        &self,
+        user: &str,
+        key: &str,
+    ) -> Result<proto::PlaceOrderResponse, Remote> {
         place(self.client(0), request(user, key, "A", 2)).await
     }
 
@@ -174,7 +180,8 @@ impl InventoryService for PriceList {
         let prices = known
             .into_iter()
             .map(|sku| {
-                let (minor_units, currency) = if sku == "USD" { (100, "USD") } else { (125, "GBP") };
+                let (minor_units, currency) =
+                    if sku == "USD" { (100, "USD") } else { (125, "GBP") };
                 let price = Money { minor_units, currency: currency.to_owned() };
                 inventory::QuotedPrice { sku, price: Some(price) }
             })

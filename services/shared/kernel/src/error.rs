@@ -80,7 +80,10 @@ impl ErrorCode {
     /// Whether the same request may succeed later. Safe only with the same idempotency key.
     pub const fn retryable(self) -> bool {
         match self {
-            Self::Aborted | Self::ResourceExhausted | Self::DeadlineExceeded | Self::Unavailable => true,
+            Self::Aborted
+            | Self::ResourceExhausted
+            | Self::DeadlineExceeded
+            | Self::Unavailable => true,
             Self::InvalidArgument
             | Self::Unauthenticated
             | Self::PermissionDenied

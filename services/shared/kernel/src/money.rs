@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn amounts_of_different_currencies_have_no_sum() {
         let dollars = Money::new(1, "USD".parse().unwrap());
-        assert_eq!(Money::new(1, Currency::GBP).checked_add(dollars), Err(MoneyError::MixedCurrencies));
+        assert_eq!(
+            Money::new(1, Currency::GBP).checked_add(dollars),
+            Err(MoneyError::MixedCurrencies)
+        );
     }
 
     #[test]

@@ -24,12 +24,7 @@ impl LeaseLock {
         Self { pool, tasks, ids, ttl }
     }
 
-    async fn try_acquire(
-        &self,
-        user: &str,
-        purpose: &str,
-        floor: i64,
-    ) -> Result<Guard, LockError> {
+    async fn try_acquire(&self, user: &str, purpose: &str, floor: i64) -> Result<Guard, LockError> {
         let (asked, holder) = (Instant::now(), self.ids.next());
         let token = self
             .take(user, purpose, holder, floor)

@@ -103,7 +103,7 @@ impl<H: Handler> Processor<H> {
     async fn attempt(&self, part: &[Delivery]) -> Result<Option<H::Applied>, HandlerError> {
         let mut tx = self.pool.begin().await?;
         let fresh = inbox::insert(&mut tx, self.group, part).await?;
-        let fresh = self.first_occurrences(part, fresh);
+        let fresh = first_occurrences(part, fresh);
         self.count("duplicate", part.len() - fresh.len());
         if fresh.is_empty() {
             tx.rollback().await?;
@@ -178,15 +178,6 @@ impl<H: Handler> Processor<H> {
         dead_letter::bury(tx, self.group, delivery, verdict).await
     }
 
-    /// The deliveries whose inbox row is new, each id once: a batch may hold the same record twice.
-    fn first_occurrences<'a>(
-        &self,
-        part: &'a [Delivery],
-        mut fresh: HashSet<Uuid>,
-    ) -> Vec<&'a Delivery> {
-        part.iter().filter(|delivery| fresh.remove(&delivery.inbox_id)).collect()
-    }
-
     fn count(&self, outcome: &'static str, records: usize) {
         if records > 0 {
             metrics::counter!(
@@ -195,4 +186,9 @@ impl<H: Handler> Processor<H> {
             .increment(records as u64);
         }
     }
+}
+
+/// The deliveries whose inbox row is new, each id once: a batch may hold the same record twice.
+fn first_occurrences(part: &[Delivery], mut fresh: HashSet<Uuid>) -> Vec<&Delivery> {
+    part.iter().filter(|delivery| fresh.remove(&delivery.inbox_id)).collect()
 }

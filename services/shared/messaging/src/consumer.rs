@@ -37,7 +37,6 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// No broker answers, a topic is missing, or it has another number of partitions than configured.
-#[expect(clippy::too_many_arguments, reason = "the wiring of a service, called once in each")]
 pub async fn spawn_consumer<H: Handler>(
     ctx: &Context,
     pool: PgPool,
@@ -66,7 +65,10 @@ pub async fn spawn_consumer<H: Handler>(
             stop: ctx.tasks.soft(),
             runtime: Handle::current(),
         };
-        ctx.tasks.spawn_blocking("consumer", move || member.run());
+        ctx.tasks.spawn_blocking("consumer", move || {
+            member.run();
+            Ok(())
+        });
     }
     Ok(())
 }
@@ -98,7 +100,7 @@ struct Member<H> {
 }
 
 impl<H: Handler> Member<H> {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) {
         let mut early = Vec::new();
         while !self.stop.is_cancelled() {
             let batch = self.collect(std::mem::take(&mut early));
@@ -107,7 +109,6 @@ impl<H: Handler> Member<H> {
             }
         }
         // Dropping the consumer commits what is stored and leaves the group at once.
-        Ok(())
     }
 
     /// Waits for a first record, then takes what else is already here.

@@ -8,11 +8,7 @@ use prost::Message as _;
 use sqlx::PgConnection;
 
 use crate::{
-    batch::Delivery,
-    envelope::HeaderMap,
-    handler::Group,
-    inbox, outbox,
-    topics::dead_letter_topic,
+    batch::Delivery, envelope::HeaderMap, handler::Group, inbox, outbox, topics::dead_letter_topic,
 };
 
 /// The outbox refuses larger payloads; a dead letter keeps the beginning.

@@ -100,7 +100,9 @@ impl Raw {
         let headers = message.headers().map(|headers| {
             headers
                 .iter()
-                .map(|header| (clean(header.key.as_bytes()), clean(header.value.unwrap_or_default())))
+                .map(|header| {
+                    (clean(header.key.as_bytes()), clean(header.value.unwrap_or_default()))
+                })
                 .collect()
         });
         Self {
@@ -132,9 +134,10 @@ impl Raw {
             time: self.require("ce_time", |value| OffsetDateTime::parse(value, &Rfc3339).ok())?,
             version: self.require(VERSION_HEADER, |value| value.parse().ok().filter(|v| *v > 0))?,
             key: key.ok_or(Malformed("the key is not an order id"))?,
-            trace: self.headers.get("traceparent").map_or_else(TraceContext::default, |value| {
-                TraceContext::parse(value)
-            }),
+            trace: self
+                .headers
+                .get("traceparent")
+                .map_or_else(TraceContext::default, |value| TraceContext::parse(value)),
             payload: self.payload.clone(),
             topic: self.topic.clone(),
             partition: self.partition,

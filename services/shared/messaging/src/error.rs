@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Why a batch of records was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ impl From<sqlx::Error> for HandlerError {
     /// come back at every try, except the unique violation: that is a lost race on a new row.
     /// Everything else is the world's.
     fn from(error: sqlx::Error) -> Self {
-        let state = error.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
+        let state = error.as_database_error().and_then(|e| e.code().map(Cow::into_owned));
         match state.as_deref() {
             Some("23505") => Self::Transient(error.into()),
             Some(code) if code.starts_with("22") || code.starts_with("23") => {

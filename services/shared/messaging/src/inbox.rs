@@ -8,10 +8,7 @@ use time::Date;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::{
-    batch::Delivery,
-    handler::Group,
-};
+use crate::{batch::Delivery, handler::Group};
 
 /// Inserts the deliveries' ids and returns those that were not there yet.
 pub(crate) async fn insert(

@@ -3,7 +3,7 @@ use std::time::Duration;
 use portolan_runtime::Context;
 use sqlx::PgPool;
 
-const EVERY: Duration = Duration::from_secs(3_600);
+const EVERY: Duration = Duration::from_hours(1);
 /// Longer than the topics' retention, so that whatever Kafka can still deliver is remembered.
 const KEEP_DAYS: i32 = 14;
 

@@ -7,14 +7,10 @@
 //! transaction is the one deliberate exception to "no external call inside a transaction"; it is
 //! bounded by the producer's message timeout.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use portolan_runtime::{Context, telemetry::TraceContext};
 use futures::future::join_all;
+use portolan_runtime::{Context, telemetry::TraceContext};
 use rdkafka::{
     error::KafkaError,
     message::{Header, OwnedHeaders},
@@ -134,10 +130,7 @@ impl Relay {
 
     /// Sends the rows in waves, each key's next row after the acknowledgement of the one before.
     /// From a key's first failure on, its rows stay.
-    async fn publish<'a>(
-        &self,
-        rows: &'a [StoredRow],
-    ) -> (Vec<&'a StoredRow>, Option<KafkaError>) {
+    async fn publish<'a>(&self, rows: &'a [StoredRow]) -> (Vec<&'a StoredRow>, Option<KafkaError>) {
         let (mut acknowledged, mut failed) = (Vec::with_capacity(rows.len()), None);
         for wave in waves(rows) {
             let results = join_all(wave.iter().map(|row| self.send(row))).await;

@@ -25,8 +25,8 @@ pub async fn verify_topics(kafka: &KafkaConfig, names: &[&str]) -> anyhow::Resul
     let client: AdminClient<DefaultClientContext> = AdminClient::from_config(&kafka.client())?;
     let metadata =
         tokio::task::spawn_blocking(move || client.inner().fetch_metadata(None, TIMEOUT)).await?;
-    let metadata =
-        metadata.with_context(|| format!("kafka.brokers: no broker answers at {}", kafka.brokers))?;
+    let metadata = metadata
+        .with_context(|| format!("kafka.brokers: no broker answers at {}", kafka.brokers))?;
     for name in names {
         verify(&metadata, &kafka.topic(name), kafka.partitions)?;
     }
@@ -37,9 +37,9 @@ fn verify(metadata: &Metadata, name: &str, expected: usize) -> anyhow::Result<()
     let topic = metadata.topics().iter().find(|topic| topic.name() == name);
     match topic.map(|topic| topic.partitions().len()) {
         None | Some(0) => bail!("the topic {name} does not exist"),
-        Some(found) if found != expected => bail!(
-            "the topic {name} has {found} partitions, kafka.partitions says {expected}"
-        ),
+        Some(found) if found != expected => {
+            bail!("the topic {name} has {found} partitions, kafka.partitions says {expected}")
+        }
         Some(_) => Ok(()),
     }
 }

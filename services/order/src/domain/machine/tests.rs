@@ -37,7 +37,8 @@ fn letter(step: Step) -> char {
 #[test]
 fn every_pair_of_state_and_event_has_the_answer_of_the_table() {
     for (state, expected) in TABLE {
-        let row: String = Event::ALL.into_iter().map(|event| letter(step(at(state), event))).collect();
+        let row: String =
+            Event::ALL.into_iter().map(|event| letter(step(at(state), event))).collect();
         assert_eq!(row, expected, "{state}");
     }
 }

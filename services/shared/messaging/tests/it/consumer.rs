@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
+
 use portolan_kernel::OrderId;
 use portolan_proto::Topic;
 use portolan_testkit::{TestRecord, eventually};
@@ -130,7 +132,11 @@ async fn a_record_without_a_sound_envelope_is_buried_once_and_parks_nobody() {
     settle(&bench, key).await;
     bench.received(3).await;
     assert_eq!(bench.applied(key).await.len(), 1);
-    assert_eq!(count(bench.pool(), "SELECT count(*) FROM parked WHERE reason = 'malformed_envelope'").await, 2);
+    assert_eq!(
+        count(bench.pool(), "SELECT count(*) FROM parked WHERE reason = 'malformed_envelope'")
+            .await,
+        2
+    );
     assert_eq!(count(bench.pool(), "SELECT count(*) FROM parked_key").await, 0);
 }
 
@@ -142,7 +148,10 @@ async fn an_event_older_than_the_inbox_remembers_is_skipped() {
     bench.start_relay();
     bench.outbox_empty().await;
     let record = bench.published().await.remove(0);
-    let old = Uuid::from_u128(record.header("ce_id").unwrap().parse::<Uuid>().unwrap().as_u128() - ((9 * 86_400_000) << 80));
+    let old = Uuid::from_u128(
+        record.header("ce_id").unwrap().parse::<Uuid>().unwrap().as_u128()
+            - ((9 * 86_400_000) << 80),
+    );
     let headers: Vec<(&str, String)> = record
         .headers
         .iter()
@@ -156,16 +165,18 @@ async fn an_event_older_than_the_inbox_remembers_is_skipped() {
     bench.kafka.produce(Topic::Order, key.to_string().as_bytes(), &headers, payload).await;
     bench.start_consumer(0).await;
     bench.received(2).await;
-    assert_eq!(bench.applied(key).await, [record.header("ce_id").unwrap().parse::<Uuid>().unwrap()]);
+    assert_eq!(
+        bench.applied(key).await,
+        [record.header("ce_id").unwrap().parse::<Uuid>().unwrap()]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_refuses_topics_with_another_number_of_partitions() {
     let mut bench = Bench::new().await;
     bench.config.partitions += 1;
-    let error = portolan_messaging::verify_topics(&bench.config, &[Topic::Order.name()])
-        .await
-        .unwrap_err();
+    let error =
+        portolan_messaging::verify_topics(&bench.config, &[Topic::Order.name()]).await.unwrap_err();
     assert!(error.to_string().contains("partitions"), "{error}");
     let error = portolan_messaging::verify_topics(&bench.config, &["portolan.nowhere.v1"])
         .await

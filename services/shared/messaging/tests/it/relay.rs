@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
+
 use std::collections::HashMap;
 
 use portolan_kernel::OrderId;

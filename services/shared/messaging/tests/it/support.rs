@@ -37,10 +37,12 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn new() -> Self {
         let db = TestDb::new(&[&MIGRATOR]).await;
-        sqlx::query("CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, event_id uuid)")
-            .execute(db.pool())
-            .await
-            .unwrap();
+        sqlx::query(
+            "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, event_id uuid)",
+        )
+        .execute(db.pool())
+        .await
+        .unwrap();
         let mut kafka = TestKafka::new(&TOPICS).await;
         kafka.create(&["portolan.dlq.test.v1"]).await;
         let (brokers, topic_prefix, partitions) = kafka.config_parts();
@@ -150,7 +152,9 @@ impl Handler for Applier {
                 return Err(HandlerError::impossible("test", "poison"));
             }
         }
-        let failed = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let failed = self
+            .failures
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if failed.is_ok() {
             return Err(HandlerError::conflict("injected"));
         }
