@@ -87,5 +87,3 @@ CREATE TABLE order_timeline (
     detail   text        NOT NULL
 );
 CREATE INDEX order_timeline_by_order ON order_timeline (order_id, at, event_id);
-
-INSERT INTO schema_compatibility VALUES ('order', 20261121000001);

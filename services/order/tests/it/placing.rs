@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
-
 use futures::future::join_all;
 use portolan_kernel::ErrorCode;
 use portolan_proto::order::v1::OrderStatus;

@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's preparations must succeed")]
+#![expect(clippy::unwrap_used, reason = "a test's preparations must succeed")]
 
 use std::time::Duration;
 

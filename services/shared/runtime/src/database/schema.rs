@@ -20,10 +20,13 @@ pub async fn migrate(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Checks that the database has at least the schema that this binary was built with.
+/// Checks that the database has at least the schema that this binary was built with, and that no
+/// later migration has declared this binary too old: migrations expand first and contract later,
+/// and one that contracts raises `min_compatible` in the table `schema_compatibility`, in the row
+/// named like its migration table.
 ///
 /// # Errors
-/// The schema is older; the line says by how much and what to do.
+/// The schema is older, or too new; the line says by how much and what to do.
 pub async fn require_schema(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<()> {
     let name = database_name(pool);
     let mut connection = pool.acquire().await.context("cannot check the schema")?;
@@ -33,6 +36,10 @@ pub async fn require_schema(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::R
         if applied < required {
             let applied = if applied == 0 { "none".to_owned() } else { applied.to_string() };
             bail!("database {name} is at version {applied}, needs {required}: run migrate");
+        }
+        let oldest = min_compatible(&mut connection, &migrator.table_name).await?;
+        if required < oldest {
+            bail!("database {name} no longer serves version {required}, only {oldest} and newer");
         }
     }
     Ok(())
@@ -49,6 +56,20 @@ async fn applied(connection: &mut PgConnection, table: &str) -> anyhow::Result<i
     let sql = AssertSqlSafe(format!("SELECT max(version) FROM {table} WHERE success"));
     let newest: Result<Option<i64>, _> = sqlx::query_scalar(sql).fetch_one(connection).await;
     match newest {
+        Ok(version) => Ok(version.unwrap_or(0)),
+        Err(error) if is_undefined_table(&error) => Ok(0),
+        Err(error) => Err(error).context("cannot check the schema"),
+    }
+}
+
+/// The oldest version whose binaries the schema still serves, 0 for any.
+async fn min_compatible(connection: &mut PgConnection, table: &str) -> anyhow::Result<i64> {
+    let oldest: Result<Option<i64>, _> =
+        sqlx::query_scalar("SELECT min_compatible FROM schema_compatibility WHERE component = $1")
+            .bind(table)
+            .fetch_optional(connection)
+            .await;
+    match oldest {
         Ok(version) => Ok(version.unwrap_or(0)),
         Err(error) if is_undefined_table(&error) => Ok(0),
         Err(error) => Err(error).context("cannot check the schema"),

@@ -60,6 +60,19 @@ async fn a_database_that_does_not_exist_fails_without_waiting() {
 }
 
 #[tokio::test]
+async fn a_contracted_schema_refuses_the_binaries_it_has_outgrown() {
+    let db = TestDb::new(&[]).await;
+    let contract = "CREATE TABLE schema_compatibility (component text, min_compatible bigint);
+                    INSERT INTO schema_compatibility VALUES ('_one', 2)";
+    let old = migrator("_one", &[FIRST]);
+    let new = migrator("_one", &[FIRST, SECOND, (3, contract)]);
+    database::migrate(db.pool(), &[&new]).await.unwrap();
+    database::require_schema(db.pool(), &[&new]).await.unwrap();
+    let refused = database::require_schema(db.pool(), &[&old]).await.unwrap_err().to_string();
+    assert!(refused.ends_with("no longer serves version 1, only 2 and newer"), "{refused}");
+}
+
+#[tokio::test]
 async fn the_schema_of_every_migrator_is_required() {
     let db = TestDb::new(&[]).await;
     let old = migrator("_one", &[FIRST]);
