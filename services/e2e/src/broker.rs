@@ -100,6 +100,23 @@ async fn create_topics(address: &str) {
     for topic in created {
         topic.expect("a new topic");
     }
+    topics_are_known(address, "portolan.", names.len()).await;
+}
+
+/// Waits until the broker names so many topics with this prefix: it says that a topic is created
+/// before it knows it itself.
+pub(crate) async fn topics_are_known(address: &str, prefix: &str, count: usize) {
+    eventually(PATIENCE, "the broker knows the new topics", async || {
+        let client: BaseConsumer = client(address).create().ok()?;
+        let prefix = prefix.to_owned();
+        let known = tokio::task::spawn_blocking(move || {
+            let metadata = client.fetch_metadata(None, Duration::from_secs(5)).ok()?;
+            let topics = metadata.topics().iter().filter(|topic| topic.name().starts_with(&prefix));
+            Some(topics.filter(|topic| !topic.partitions().is_empty()).count())
+        });
+        (known.await.ok()?? >= count).then_some(())
+    })
+    .await;
 }
 
 fn java(name: &str, arguments: &[&str], settings: &std::path::Path) -> Program {

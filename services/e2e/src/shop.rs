@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     Program, Scratch,
-    broker::GROUPS,
+    broker::{GROUPS, topics_are_known},
     config::{AUDIENCE, Config, ISSUER, Ports},
     customer::Attempt,
     free_port, program,
@@ -403,6 +403,7 @@ async fn topics(broker: Option<&str>) -> (Option<TestKafka>, (String, String, i3
     let dead = GROUPS.map(|group| format!("portolan.dlq.{group}.v1"));
     kafka.create(&dead.each_ref().map(String::as_str)).await;
     let parts = kafka.config_parts();
+    topics_are_known(&parts.0, &parts.1, TOPICS.len() + GROUPS.len()).await;
     (Some(kafka), parts)
 }
 

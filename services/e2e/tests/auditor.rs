@@ -74,7 +74,7 @@ const PLANTS: &[Plant] = &[
     (
         &["I4", "Q3"],
         Notification,
-        "INSERT INTO notification SELECT order_id, 'cancelled', state, 'second', user_id FROM (SELECT order_id, state, user_id FROM notification WHERE kind = 'confirmed') AS n (order_id, state, user_id)",
+        "INSERT INTO notification SELECT n.* FROM (SELECT (jsonb_populate_record(old, '{\"kind\": \"cancelled\", \"message_id\": \"second\"}')).* FROM notification old WHERE kind = 'confirmed') AS n",
         "DELETE FROM notification WHERE message_id = 'second'",
     ),
     (

@@ -5,7 +5,9 @@ use std::{collections::HashSet, sync::Arc};
 use portolan_kernel::{Clock, IdGen};
 use portolan_messaging::{Group, Handler, HandlerError, Record};
 use portolan_proto::events::v1::{InventoryReserved, OrderCancelled, OrderConfirmed, OrderPlaced};
+use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
+use tracing::Span;
 
 use crate::{
     app::{self, Applied, Incoming, Placed},
@@ -83,7 +85,15 @@ fn read(record: &Record) -> Result<Option<Incoming>, HandlerError> {
     } else {
         return Ok(None);
     };
-    Ok(Some(Incoming { order: record.key, event, placed, span: record.span() }))
+    let span = record.span();
+    let trace = trace(record, &span);
+    Ok(Some(Incoming { order: record.key, event, placed, span, trace }))
+}
+
+/// The span's place in the record's trace, or, where nobody collects spans, the record's own.
+fn trace(record: &Record, span: &Span) -> TraceContext {
+    let trace = TraceContext::of(span);
+    if trace.is_none() { record.trace.clone() } else { trace }
 }
 
 fn same_order(record: &Record, order_id: &str) -> Result<(), HandlerError> {

@@ -104,7 +104,7 @@ impl SmtpConfig {
         self.url.as_deref().map(|url| parse(url).ok_or_else(problem)).transpose()
     }
 
-    pub(crate) fn from_mailbox(&self) -> Result<Mailbox, Invalid> {
+    pub(crate) fn sender(&self) -> Result<Mailbox, Invalid> {
         self.from.parse().map_err(|_| Invalid::new("smtp.from", "is not a mail address"))
     }
 }
@@ -112,7 +112,7 @@ impl SmtpConfig {
 impl Validate for SmtpConfig {
     fn validate(&self) -> Result<(), Invalid> {
         self.server()?;
-        self.from_mailbox()?;
+        self.sender()?;
         let template = &self.recipient_template;
         let address: Result<Address, _> = recipient(template, "alice").parse();
         Invalid::unless(

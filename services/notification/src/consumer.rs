@@ -8,8 +8,10 @@ use portolan_proto::{
     events::v1::{OrderCancelled, OrderCompleted},
     order::v1::CancelReason,
 };
+use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
 use tokio::sync::Notify;
+use tracing::Span;
 
 use crate::{
     app::{self, Ended, Mode},
@@ -84,7 +86,14 @@ fn read(record: &Record) -> Result<Option<Ended>, HandlerError> {
     if user_id.is_empty() {
         return Err(invalid("user_id is missing"));
     }
-    Ok(Some(Ended { order: record.key, user_id, ending, span: record.span() }))
+    let trace = trace(record, &record.span());
+    Ok(Some(Ended { order: record.key, user_id, ending, trace }))
+}
+
+/// The span's place in the record's trace, or, where nobody collects spans, the record's own.
+fn trace(record: &Record, span: &Span) -> TraceContext {
+    let trace = TraceContext::of(span);
+    if trace.is_none() { record.trace.clone() } else { trace }
 }
 
 /// The reason's name. One that this binary does not know is poison: guessing would tell a customer

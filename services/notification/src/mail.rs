@@ -67,7 +67,7 @@ impl Mailer {
             .timeout(Some(timeout))
             .pool_config(PoolConfig::new().max_size(config.concurrency))
             .build();
-        let from = config.from_mailbox()?;
+        let from = config.sender()?;
         let template = config.recipient_template.clone();
         Ok(Self::Smtp(Box::new(Smtp { transport, from, template, timeout })))
     }

@@ -91,8 +91,8 @@ impl Provider {
 
     /// Asks, and waits no longer than the configured time. Asking again is safe: the keys are the
     /// same.
-    pub async fn ask(&self, question: &Question) -> Answer {
-        match self.call(question).await {
+    pub async fn ask(&self, question: &Question, trace: &TraceContext) -> Answer {
+        match self.call(question, trace).await {
             Ok(answer) => answer,
             Err(silence @ Silence::Status(status)) if status.is_client_error() => {
                 // Repeating will not help, but the order's cancellation will.
@@ -114,7 +114,7 @@ impl Provider {
         answer.is_ok_and(|response| !response.status().is_server_error())
     }
 
-    async fn call(&self, question: &Question) -> Result<Answer, Silence> {
+    async fn call(&self, question: &Question, trace: &TraceContext) -> Result<Answer, Silence> {
         let key = question.step.key(question.order);
         let authorization_key = Step::Authorize.key(question.order);
         let reply = match question.step {
@@ -128,24 +128,28 @@ impl Provider {
                     currency: amount.currency.as_str(),
                     payment_token: token.expose(),
                 };
-                self.post("/v1/authorizations", &body).await?
+                self.post("/v1/authorizations", &body, trace).await?
             }
             Step::Capture => {
                 let amount_minor = question.amount.ok_or(Silence::Incomplete)?.minor_units;
                 let body = Capture { idempotency_key: key, authorization_key, amount_minor };
-                self.post("/v1/captures", &body).await?
+                self.post("/v1/captures", &body, trace).await?
             }
             Step::Void => {
                 let body = Void { idempotency_key: key, authorization_key };
-                self.post("/v1/voids", &body).await?
+                self.post("/v1/voids", &body, trace).await?
             }
         };
         answer(question.step, reply)
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Silence> {
+    async fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        trace: &TraceContext,
+    ) -> Result<Reply, Silence> {
         let request = self.http.post(format!("{}{path}", self.url)).json(body);
-        let trace = TraceContext::current();
         let request =
             if trace.is_none() { request } else { request.header("traceparent", trace.as_str()) };
         let response = request.send().await.map_err(Silence::Http)?;

@@ -19,7 +19,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     app::{Answered, Settlement},
@@ -167,11 +167,10 @@ impl Worker {
             attempt = job.call.attempt,
             trace_id = tracing::field::Empty,
         );
-        TraceContext::parse(&job.trace).set_parent(&span);
-        let trace = TraceContext::of(&span);
+        let trace = within(&job.trace, &span);
         let call = async move {
             let started = clock.now();
-            let answer = provider.ask(&job.question).await;
+            let answer = provider.ask(&job.question, &trace).await;
             observe(&job, &answer, (clock.now() - started).as_seconds_f64());
             let answered = Answered { order: job.question.order, call: job.call, answer, trace };
             (answered, repeated)
@@ -239,6 +238,14 @@ impl Round {
         }
         answers
     }
+}
+
+/// Makes the span a part of the trace. Where spans are filtered out the trace goes on without it.
+fn within(trace: &str, span: &Span) -> TraceContext {
+    let parent = TraceContext::parse(trace);
+    parent.set_parent(span);
+    let own = TraceContext::of(span);
+    if own.is_none() { parent } else { own }
 }
 
 fn observe(job: &Job, answer: &Answer, seconds: f64) {

@@ -7,7 +7,7 @@ use figment::{
 };
 use serde::Deserialize;
 
-use super::{args::UpArgs, ports::Ports};
+use super::{args::UpArgs, ports::Ports, services::Service};
 use crate::catalogue::Catalogue;
 
 /// The file that is read when none is named.
@@ -83,13 +83,17 @@ fn read(named: Option<&Path>) -> anyhow::Result<File> {
 fn parse_override(text: &str) -> anyhow::Result<Override> {
     let parsed = text.split_once('=').and_then(|(path, value)| {
         let (service, key) = path.split_once('.')?;
-        (!service.is_empty() && !key.is_empty()).then(|| Override {
+        let known = Service::ALL.into_iter().any(|known| known.name() == service);
+        (known && !key.is_empty()).then(|| Override {
             service: service.to_owned(),
             variable: format!("PORTOLAN__{}", key.to_uppercase().replace('.', "__")),
             value: value.to_owned(),
         })
     });
-    parsed.with_context(|| format!("--set takes SERVICE.KEY=VALUE, not {text:?}"))
+    parsed.with_context(|| {
+        let names = Service::ALL.map(Service::name).join(", ");
+        format!("--set takes SERVICE.KEY=VALUE with one of {names}, not {text:?}")
+    })
 }
 
 #[cfg(test)]
@@ -102,7 +106,7 @@ mod tests {
         assert_eq!(parsed.service, "order");
         assert_eq!(parsed.variable, "PORTOLAN__ORDERS__DEADLINE_SECS");
         assert_eq!(parsed.value, "60");
-        for bad in ["order", "order=1", ".x=1", "order.=1"] {
+        for bad in ["order", "order=1", ".x=1", "order.=1", "ordre.x=1"] {
             assert!(parse_override(bad).is_err(), "{bad}");
         }
     }

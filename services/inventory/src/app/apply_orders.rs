@@ -29,6 +29,8 @@ pub struct Incoming {
     pub placed: Option<Placed>,
     /// The span that handles it.
     pub span: Span,
+    /// The trace that what it causes belongs to.
+    pub trace: TraceContext,
 }
 
 /// What payment needs to know, copied from the order's event into ours.
@@ -71,13 +73,8 @@ pub async fn apply_orders(
         })?;
         applied.count(&outcome);
         if let Outcome::Changed(effect, version) = outcome {
-            let envelope = Envelope {
-                id: ids.next(),
-                order: one.order,
-                version,
-                at,
-                trace: TraceContext::of(&one.span),
-            };
+            let envelope =
+                Envelope { id: ids.next(), order: one.order, version, at, trace: &one.trace };
             events.push(envelope.seal(effect, one.placed.as_ref()));
         }
     }
@@ -119,15 +116,15 @@ async fn close_books(tx: &mut PgConnection, books: &Books) -> Result<(), Handler
     Ok(())
 }
 
-struct Envelope {
+struct Envelope<'a> {
     id: Uuid,
     order: OrderId,
     version: i64,
     at: time::OffsetDateTime,
-    trace: TraceContext,
+    trace: &'a TraceContext,
 }
 
-impl Envelope {
+impl Envelope<'_> {
     fn seal(&self, effect: Effect, placed: Option<&Placed>) -> Outgoing {
         let order_id = self.order.to_string();
         match effect {
@@ -144,7 +141,7 @@ impl Envelope {
     }
 
     fn outgoing<E: portolan_proto::Event>(&self, event: &E) -> Outgoing {
-        Outgoing::new(self.id, self.order, self.version, self.at, &self.trace, event)
+        Outgoing::new(self.id, self.order, self.version, self.at, self.trace, event)
     }
 }
 

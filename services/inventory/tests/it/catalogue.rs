@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 use portolan_proto::{
     common::v1::Money,
     inventory::v1::{GetProductRequest, ImportProductsRequest, ListProductsRequest, QuoteRequest},

@@ -24,7 +24,7 @@ use portolan_testkit::{TestDb, TestKafka, TestRecord, context, eventually};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const GROUP: i16 = 2;
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -176,7 +176,7 @@ impl Shop {
     /// The types of the events told about an order, once the outbox is empty.
     pub(crate) async fn told(&self, order: OrderId) -> Vec<String> {
         let records = self.published(order).await;
-        records.iter().map(|record| short_type(record)).collect()
+        records.iter().map(short_type).collect()
     }
 
     /// The events told about an order, once the outbox is empty.
@@ -224,6 +224,13 @@ impl Shop {
     }
 }
 
+/// A test that fails must not wait for threads that nobody told to stop.
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.ctx.tasks.hard().cancel();
+    }
+}
+
 impl Replica {
     /// Imports products of this name and stock, at 85 pence.
     pub(crate) async fn import(&mut self, products: &[(&str, i64)]) -> ImportProductsResponse {
@@ -234,7 +241,7 @@ impl Replica {
 
     /// Stops like a process that got SIGTERM.
     pub(crate) async fn stop(self) {
-        assert_eq!(self.ctx.tasks.shutdown(GRACE).await, Drained::InTime);
+        assert_eq!(self.ctx.tasks.clone().shutdown(GRACE).await, Drained::InTime);
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use portolan_kernel::{Clock, IdGen, OrderId};
+use portolan_kernel::{Clock, IdGen};
 use portolan_messaging::{Outgoing, Waker, outbox};
 use portolan_proto::{
     events::v1::{NotificationFailed, NotificationSent},
@@ -177,40 +177,27 @@ impl Delivery {
 
     fn event(&self, Attempt { claimed, verdict, span }: &Attempt, next: Next) -> Option<Outgoing> {
         let (order, kind) = (claimed.order, claimed.ending.kind());
+        let (order_id, wire) = (order.to_string(), wire_kind(kind).into());
+        // Where nobody collects spans, the order's own trace goes on.
+        let trace = TraceContext::of(span);
+        let trace = if trace.is_none() { &claimed.trace } else { &trace };
+        let (id, at) = (self.ids.next(), self.clock.now());
         match next {
             Next::Retry(_) => None,
-            Next::Sent => Some(self.outgoing(
-                order,
-                span,
-                &NotificationSent {
-                    order_id: order.to_string(),
-                    kind: wire_kind(kind).into(),
-                    message_id: message_id(order, kind),
-                },
-            )),
-            Next::Failed => Some(self.outgoing(
-                order,
-                span,
-                &NotificationFailed {
-                    order_id: order.to_string(),
-                    kind: wire_kind(kind).into(),
-                    error: match verdict {
-                        Verdict::Accepted => String::new(),
-                        Verdict::Temporary(error) | Verdict::Permanent(error) => error.clone(),
-                    },
-                },
-            )),
+            Next::Sent => {
+                let message_id = message_id(order, kind);
+                let event = NotificationSent { order_id, kind: wire, message_id };
+                Some(Outgoing::new(id, order, VERSION, at, trace, &event))
+            }
+            Next::Failed => {
+                let error = match verdict {
+                    Verdict::Accepted => String::new(),
+                    Verdict::Temporary(error) | Verdict::Permanent(error) => error.clone(),
+                };
+                let event = NotificationFailed { order_id, kind: wire, error };
+                Some(Outgoing::new(id, order, VERSION, at, trace, &event))
+            }
         }
-    }
-
-    fn outgoing<E: portolan_proto::Event>(
-        &self,
-        order: OrderId,
-        span: &Span,
-        event: &E,
-    ) -> Outgoing {
-        let trace = TraceContext::of(span);
-        Outgoing::new(self.ids.next(), order, VERSION, self.clock.now(), &trace, event)
     }
 }
 

@@ -7,7 +7,6 @@ use portolan_messaging::{HandlerError, Outgoing, outbox};
 use portolan_proto::events::v1::NotificationSent;
 use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
-use tracing::Span;
 use uuid::Uuid;
 
 use super::deliver::{VERSION, wire_kind};
@@ -25,8 +24,8 @@ pub struct Ended {
     pub user_id: String,
     /// What to tell.
     pub ending: Ending,
-    /// The span that handles it.
-    pub span: Span,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
 }
 
 /// What to do with a new notification.
@@ -54,11 +53,10 @@ pub async fn record_endings(
     let mut told = store::existing_kinds(tx, &orders).await?;
 
     let mut new = Vec::new();
-    for Ended { order, user_id, ending, span } in ended {
+    for Ended { order, user_id, ending, trace } in ended {
         match decide(told.get(&order).copied(), ending.kind()) {
             Decision::Create => {
                 told.insert(order, ending.kind());
-                let trace = TraceContext::of(&span).as_str().to_owned();
                 new.push(store::New { order, user_id, ending, trace });
             }
             Decision::Duplicate => {}
@@ -96,8 +94,7 @@ async fn publish(
                 kind: wire_kind(kind).into(),
                 message_id: message_id(one.order, kind),
             };
-            let trace = TraceContext::parse(&one.trace);
-            Outgoing::new(ids.next(), one.order, VERSION, at, &trace, &event)
+            Outgoing::new(ids.next(), one.order, VERSION, at, &one.trace, &event)
         })
         .collect();
     outbox::append(tx, &events).await

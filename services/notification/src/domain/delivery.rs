@@ -70,8 +70,8 @@ mod tests {
 
     const POLICY: RetryPolicy = RetryPolicy {
         base: Duration::from_millis(500),
-        cap: Duration::from_secs(60),
-        give_up: Duration::from_secs(3600),
+        cap: Duration::from_mins(1),
+        give_up: Duration::from_hours(1),
     };
 
     #[test]

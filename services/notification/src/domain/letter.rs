@@ -43,15 +43,19 @@ pub fn recipient(template: &str, user_id: &str) -> String {
 
 /// What the customer reads.
 pub fn letter(order: OrderId, ending: &Ending) -> Letter {
+    // Short lines travel as they are, without a transfer encoding.
     match ending {
         Ending::Completed(paid) => Letter {
             subject: format!("Your order {order} is confirmed"),
-            body: format!("Thank you. Your order {order} is complete; you paid {}.\n", show(*paid)),
+            body: format!(
+                "Thank you.\n\nYour order {order} is complete.\nYou paid {}.\n",
+                show(*paid)
+            ),
         },
         Ending::Cancelled(reason) => Letter {
             subject: format!("Your order {order} is cancelled"),
             body: format!(
-                "Your order {order} is cancelled: {}. You have not been charged.\n",
+                "Your order {order} is cancelled:\n{}.\nYou have not been charged.\n",
                 explain(reason)
             ),
         },
@@ -89,7 +93,7 @@ mod tests {
     fn a_message_names_the_order_and_what_was_paid() {
         let letter = letter(order(), &Ending::Completed(Money::new(123_405, Currency::GBP)));
         assert!(letter.subject.contains("01936d3c-0000-7000-8000-000000000001 is confirmed"));
-        assert!(letter.body.contains("you paid GBP 1234.05."), "{}", letter.body);
+        assert!(letter.body.contains("\nYou paid GBP 1234.05.\n"), "{}", letter.body);
     }
 
     #[test]

@@ -39,16 +39,18 @@ pub(crate) async fn claim(
     lease: Duration,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"UPDATE notification n
+        r#"WITH due AS MATERIALIZED (
+               SELECT order_id
+               FROM notification
+               WHERE state = 'PENDING' AND next_attempt_at <= clock_timestamp()
+                  OR state = 'SENDING' AND lease_until <= clock_timestamp()
+               ORDER BY next_attempt_at
+               LIMIT $1
+               FOR UPDATE SKIP LOCKED)
+           UPDATE notification n
            SET state = 'SENDING', attempt = n.attempt + 1,
                lease_until = clock_timestamp() + make_interval(secs => $2)
-           FROM (SELECT order_id
-                 FROM notification
-                 WHERE state = 'PENDING' AND next_attempt_at <= clock_timestamp()
-                    OR state = 'SENDING' AND lease_until <= clock_timestamp()
-                 ORDER BY next_attempt_at
-                 LIMIT $1
-                 FOR UPDATE SKIP LOCKED) AS due
+           FROM due
            WHERE n.order_id = due.order_id
            RETURNING n.order_id, n.kind, n.user_id, n.amount_minor, n.currency, n.reason, n.attempt,
                n.created_at, n.trace,

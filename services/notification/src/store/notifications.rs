@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use portolan_kernel::OrderId;
+use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ pub(crate) struct New {
     pub(crate) order: OrderId,
     pub(crate) user_id: String,
     pub(crate) ending: Ending,
-    pub(crate) trace: String,
+    pub(crate) trace: TraceContext,
 }
 
 /// A stored notification, as the RPC shows it.
@@ -47,7 +48,7 @@ pub(crate) async fn insert(
     let kinds: Vec<String> = new.iter().map(|one| one.ending.kind().as_str().to_owned()).collect();
     let ids: Vec<String> = new.iter().map(|one| message_id(one.order, one.ending.kind())).collect();
     let users: Vec<String> = new.iter().map(|one| one.user_id.clone()).collect();
-    let traces: Vec<String> = new.iter().map(|one| one.trace.clone()).collect();
+    let traces: Vec<String> = new.iter().map(|one| one.trace.as_str().to_owned()).collect();
     let (amounts, currencies, reasons) = endings(new);
     sqlx::query!(
         "INSERT INTO notification

@@ -37,7 +37,7 @@ async fn a_message_refused_for_now_is_sent_later_under_the_same_id() {
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].recipient, "alice@customers.test");
     assert_eq!(mails[0].header("Message-ID"), Some(id.as_str()));
-    assert!(mails[0].text.contains("you paid GBP 12.34."), "{}", mails[0].text);
+    assert!(mails[0].text.contains("\r\nYou paid GBP 12.34.\r\n"), "{}", mails[0].text);
     assert_eq!(office.handed_over(order).await, 1);
     let told = office.published(order).await;
     assert_eq!(told.len(), 1);

@@ -24,7 +24,7 @@ use portolan_testkit::{TestDb, TestKafka, TestRecord, context, eventually};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(20);
 
 /// A database and topics of its own.
@@ -171,6 +171,13 @@ impl Office {
     }
 }
 
+/// A test that fails must not wait for threads that nobody told to stop.
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.ctx.tasks.hard().cancel();
+    }
+}
+
 impl Replica {
     pub(crate) async fn list(&mut self, order_id: &str) -> Result<Vec<Shown>, tonic::Status> {
         let request = ListNotificationsRequest { order_id: order_id.to_owned() };
@@ -179,7 +186,7 @@ impl Replica {
 
     /// Stops like a process that got SIGTERM.
     pub(crate) async fn stop(self) {
-        assert_eq!(self.ctx.tasks.shutdown(GRACE).await, Drained::InTime);
+        assert_eq!(self.ctx.tasks.clone().shutdown(GRACE).await, Drained::InTime);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use portolan_runtime::Context;
 use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 
 use super::{
     card::Card,
@@ -139,9 +140,14 @@ impl Ledger {
             code: ruling.code.map(ToOwned::to_owned),
             reference: format!("psp_{}", self.ctx.ids.next().simple()),
             request_sha256: request.fingerprint(),
-            created_at: self.ctx.clock.now(),
+            created_at: to_micros(self.ctx.clock.now()),
         }
     }
+}
+
+/// As precise as the database keeps it, so that the first answer is the same as its repetitions.
+fn to_micros(time: OffsetDateTime) -> OffsetDateTime {
+    time.replace_microsecond(time.microsecond()).unwrap_or(time)
 }
 
 fn repeated<R: Request>(request: &R, operation: Operation) -> Result<Answer, Problem> {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod interleavings;
+mod jobs;
 mod payments;
 mod psp;
 mod replicas;

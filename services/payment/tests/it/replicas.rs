@@ -71,7 +71,8 @@ async fn a_worker_that_wakes_up_after_its_lease_harms_nothing() {
     let shop = Shop::start(&psp.url, 1).await;
     let order = new_order();
     let question = begun_by_a_sleeper(&shop, order).await;
-    let answer = Provider::new(&shop.provider()).unwrap().ask(&question).await;
+    let provider = Provider::new(&shop.provider()).unwrap();
+    let answer = provider.ask(&question, &TraceContext::none()).await;
     assert!(matches!(answer, Answer::Approved { .. }), "{answer:?}");
     // Before it writes that down another worker takes over, and the order goes on.
     shop.reaches(order, Status::Authorized).await;
@@ -159,6 +160,46 @@ async fn what_a_dead_worker_had_taken_is_taken_over() {
     shop.reaches(order, Status::Captured).await;
     assert_eq!(psp.operations_of(order).await, 2);
     assert_eq!(logged(&shop, order).await, ["authorized", "captured"]);
+    shop.stop().await;
+    psp.stop().await;
+}
+
+/// How many repeated calls are under way.
+async fn repetitions(shop: &Shop) -> usize {
+    let sql = "SELECT count(*) FROM payment WHERE lease_until IS NOT NULL AND attempt > 1";
+    let count: i64 = sqlx::query_scalar(sql).fetch_one(shop.db.pool()).await.unwrap();
+    usize::try_from(count).unwrap()
+}
+
+#[tokio::test]
+async fn cards_that_hang_do_not_hold_up_the_others() {
+    let psp = Psp::start().await;
+    let shop = Shop::start(&psp.url, 1).await;
+    let calls = shop.provider().concurrency;
+    let hanging: Vec<OrderId> = (0..3 * calls).map(|_| new_order()).collect();
+    for order in &hanging {
+        shop.reserved(*order, "tok_hang").await;
+    }
+    for order in &hanging {
+        shop.attempted(*order).await;
+    }
+    // From now on every call that may be a repetition is one, and none is ever answered.
+    let mut most = 0;
+    for _ in 0..5 {
+        let order = new_order();
+        shop.reserved(order, "tok_ok").await;
+        shop.reaches(order, Status::Authorized).await;
+        for _ in 0..20 {
+            most = most.max(repetitions(&shop).await);
+        }
+    }
+    assert_eq!(most, calls / 2, "repetitions take half of the calls, and no more");
+    for order in &hanging {
+        shop.cancelled(*order).await;
+    }
+    for order in &hanging {
+        shop.reaches(*order, Status::Voided).await;
+    }
     shop.stop().await;
     psp.stop().await;
 }

@@ -290,6 +290,15 @@ impl Shop {
     }
 }
 
+impl Drop for Shop {
+    /// A test that fails must not wait for consumers that nobody stopped.
+    fn drop(&mut self) {
+        for ctx in &self.replicas {
+            ctx.tasks.soft().cancel();
+        }
+    }
+}
+
 async fn published(pool: &PgPool) {
     eventually(PATIENCE, "an empty outbox", async || {
         let rows: i64 =

@@ -6,7 +6,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt as _,
+    EnvFilter, Layer, Registry, filter::dynamic_filter_fn, fmt, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -33,7 +33,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(ours));
+        .with_filter(dynamic_filter_fn(|metadata, _| ours(metadata)));
     let filter = EnvFilter::try_new(&config.log_filter).context("telemetry.log_filter")?;
     let logs = lines(config.log_format).with_filter(filter);
     Registry::default().with(spans).with(logs).try_init().context("telemetry is set up twice")?;
@@ -51,6 +51,10 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Spans of libraries are not exported: they would be many and say little.
+///
+/// The filter must be a dynamic one. The answer of a static one is cached for each callsite, and
+/// then a library's `tracing::enabled!` (sqlx asks before every query) leaves its own answer
+/// behind for the next span of the thread, which would vanish from its trace.
 fn ours(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO && metadata.target().starts_with("portolan")
 }

@@ -105,6 +105,16 @@ async fn a_client_sends_the_trace_it_is_in() {
 }
 
 #[tokio::test]
+async fn a_librarys_question_whether_it_may_log_does_not_cut_a_span_from_its_trace() {
+    install_telemetry();
+    for _ in 0..3 {
+        assert!(!tracing::enabled!(target: "sqlx::query", tracing::Level::DEBUG));
+        let span = tracing::info_span!(target: "portolan_test", "work");
+        assert!(!TraceContext::of(&span).is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_request_without_a_trace_begins_one() {
     let (_ctx, client) = serve().await;
     let response = call(&client, request("Trace")).await;

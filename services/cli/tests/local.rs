@@ -1,0 +1,189 @@
+//! The local app host with real programs: `portolan up` and everything around it, as a user runs
+//! it. The services' programs must have been built (`make test` does).
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+/// Restarts have pauses, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Two orders of different customers.
+const ORDERS: &str = "invoice,time,customer,country,sku,quantity,unit_price_minor
+1,2011-09-01T07:25:00Z,13509,UK,20677,8,125
+1,2011-09-01T07:25:00Z,13509,UK,22128,24,125
+2,2011-09-01T07:26:00Z,13510,UK,20677,1,125
+";
+
+/// An installation of its own; stopped and removed at the end, whatever happened.
+struct Installation {
+    state: PathBuf,
+    /// Added to every port. Tests run at once, and so do other things.
+    offset: u16,
+}
+
+impl Installation {
+    /// Starts an installation on ports that are free.
+    fn up(name: &str) -> Self {
+        let own = std::process::id();
+        let state = std::env::temp_dir().join(format!("portolan-{name}-{own}"));
+        fs::create_dir_all(&state).unwrap();
+        // All ports stay below the range for outgoing connections.
+        for attempt in 0..20_u16 {
+            let offset = 11_000 + (u16::try_from(own % 500).unwrap() + attempt * 37) % 500 * 24;
+            let installation = Self { state: state.clone(), offset };
+            let output = installation.start();
+            if output.status.success() {
+                return installation;
+            }
+            let said = text(&output);
+            assert!(said.contains("is taken"), "{said}");
+        }
+        panic!("no free ports");
+    }
+
+    fn start(&self) -> Output {
+        self.run(&["up", "--detach", "--port-offset", &self.offset.to_string()])
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+        command.args(args).arg("--state").arg(&self.state).output().unwrap()
+    }
+
+    fn record(&self) -> Value {
+        let text = fs::read(self.state.join("host.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    fn row(&self, name: &str) -> Value {
+        let record = self.record();
+        let rows = record["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap().clone()
+    }
+
+    /// The numbers of the supervisor and of all it started.
+    fn processes(&self) -> Vec<i32> {
+        let record = self.record();
+        let rows = record["rows"].as_array().unwrap().iter().map(|row| &row["process"]);
+        rows.chain([&record["host"]]).map(number).collect()
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        self.run(&["down"]);
+        let _kept_for_looking_at = fs::remove_dir_all(&self.state);
+    }
+}
+
+fn number(process: &Value) -> i32 {
+    i32::try_from(process["pid"].as_i64().unwrap()).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+fn alive(pid: i32) -> bool {
+    // A zombie of ours would count as alive, but none of these is our child.
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {} s: {what}", PATIENCE.as_secs());
+        sleep(Duration::from_millis(100));
+    }
+}
+
+fn orders(dir: &Path) -> String {
+    let file = dir.join("orders.csv");
+    fs::write(&file, ORDERS).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
+    let shop = Installation::up("host");
+    assert!(text(&shop.run(&["status"])).contains("notification"));
+
+    // What dies comes back as another process.
+    for name in ["gateway", "redis-2", "postgres"] {
+        let before = number(&shop.row(name)["process"]);
+        kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
+        eventually(&format!("{name} is ready again"), || {
+            let row = shop.row(name);
+            row["state"] == "ready" && row["restarts"] == 1 && number(&row["process"]) != before
+        });
+    }
+    eventually("everything is ready", || shop.run(&["status"]).status.success());
+
+    // Orders go all the way, and the comparison with the file is exact.
+    let file = orders(&shop.state);
+    let replay = shop.run(&["replay", &file, "--rate", "5"]);
+    assert!(replay.status.success(), "{}", text(&replay));
+    assert!(text(&replay).contains("2 accepted, 2 completed"), "{}", text(&replay));
+
+    // A second start finds it running and changes nothing.
+    let processes = shop.processes();
+    let again = shop.start();
+    assert!(again.status.success() && text(&again).contains("already running"), "{}", text(&again));
+    assert_eq!(shop.processes(), processes);
+
+    assert!(shop.run(&["down"]).status.success());
+    for pid in processes {
+        assert!(!alive(pid), "process {pid} is left");
+    }
+    assert!(!shop.run(&["status"]).status.success());
+}
+
+#[test]
+fn after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_the_data() {
+    let shop = Installation::up("orphans");
+    let file = orders(&shop.state);
+    assert!(shop.run(&["replay", &file, "--rate", "5"]).status.success());
+    let left = shop.processes();
+    kill(Pid::from_raw(number(&shop.record()["host"])), Signal::SIGKILL).unwrap();
+    eventually("the supervisor is gone", || !shop.run(&["status"]).status.success());
+
+    let again = shop.start();
+    assert!(again.status.success(), "{}", text(&again));
+    for pid in left {
+        assert!(!alive(pid), "process {pid} of the killed supervisor is left");
+    }
+    // The stock of the first replay is still gone, or the comparison would not be exact twice.
+    let url = format!("http://127.0.0.1:{}/v1/products/20677", 8080 + shop.offset);
+    let product = Command::new("curl").args(["-s", &url]).output().unwrap();
+    let product: Value = serde_json::from_slice(&product.stdout).unwrap();
+    assert_eq!(product["available"], 100_000 - 9);
+}
+
+#[test]
+fn a_taken_port_is_one_clear_line_before_anything_starts() {
+    let shop = Installation::up("ports");
+    assert!(shop.run(&["down"]).status.success());
+    let holder = TcpListener::bind(("127.0.0.1", 8442 + shop.offset)).unwrap();
+    let output = shop.start();
+    assert!(!output.status.success());
+    let said = text(&output);
+    let wanted = format!("error: port {} (inventory) is taken", 8442 + shop.offset);
+    assert!(said.starts_with(&wanted) && said.lines().count() == 1, "{said}");
+    assert!(!shop.state.join("host.json").exists(), "something was started");
+    drop(holder);
+}
