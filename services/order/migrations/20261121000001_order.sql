@@ -5,6 +5,7 @@ CREATE TABLE orders (
     id              uuid        PRIMARY KEY,
     user_id         text        NOT NULL,
     idempotency_key text        NOT NULL,
+    fingerprint     bytea       NOT NULL,
     state           text        NOT NULL CHECK (state IN ('PENDING', 'AWAITING_PAYMENT', 'CONFIRMED', 'COMPLETED', 'CANCELLED')),
     reason          text        CHECK (reason IN ('OUT_OF_STOCK', 'PAYMENT_DECLINED', 'TIMEOUT', 'CUSTOMER', 'CAPTURE_FAILED')),
     amount_minor    bigint      NOT NULL CHECK (amount_minor >= 0),
@@ -66,8 +67,8 @@ CREATE TABLE user_spent (
 );
 
 -- A lease for each customer: contention is refused early. Safety is user_guard's and the unique
--- key's business.
-CREATE TABLE user_lock (
+-- key's business, so losing these rows in a crash costs nothing: they need no write-ahead log.
+CREATE UNLOGGED TABLE user_lock (
     user_id    text        PRIMARY KEY,
     holder     uuid        NOT NULL,
     purpose    text        NOT NULL,

@@ -70,6 +70,7 @@ impl Validate for Config {
             return Err(Invalid::new("orders.lock_ttl_ms", "must be at least 100"));
         }
         self.database.validate()?;
+        self.kafka.validate()?;
         portolan_runtime::grpc::check_url(&self.inventory_url)
             .map_err(|error| Invalid::new("inventory_url", error.to_string()))
     }

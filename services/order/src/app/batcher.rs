@@ -28,6 +28,7 @@ use crate::{
 
 const MAX_BATCH: usize = 64;
 const QUEUE: usize = 1_024;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A priced order whose customer's lock is held.
 #[derive(Debug)]
@@ -178,7 +179,14 @@ impl Worker {
         }
     }
 
+    /// The server's statement timeout is no bound when the connection itself is dead.
     async fn transact(&self, entries: &[Entry]) -> Result<Vec<Verdict>, sqlx::Error> {
+        tokio::time::timeout(PATIENCE, self.write(entries))
+            .await
+            .unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+    }
+
+    async fn write(&self, entries: &[Entry]) -> Result<Vec<Verdict>, sqlx::Error> {
         let mut tx = self.pool.begin().await?;
         let at = orders::now(&mut tx).await?;
         let rows: Vec<OrderRow> = entries.iter().map(|entry| self.row(entry, at)).collect();
@@ -194,7 +202,7 @@ impl Worker {
                 placed.push((entry, row));
                 Verdict::Placed(row.to_proto())
             } else {
-                refused.push(row.id.0);
+                refused.push((entry.user_id.clone(), entry.key.clone()));
                 self.why_refused(&mut tx, entry).await?
             });
         }
@@ -272,7 +280,9 @@ impl Worker {
         }
         let rows: Vec<OrderRow> = placed.iter().map(|(_, row)| (*row).clone()).collect();
         let keys: Vec<String> = placed.iter().map(|(entry, _)| entry.key.clone()).collect();
-        placement::insert_orders(tx, &rows, &keys).await?;
+        let fingerprints: Vec<Vec<u8>> =
+            placed.iter().map(|(entry, _)| entry.fingerprint.clone()).collect();
+        placement::insert_orders(tx, &rows, &keys, &fingerprints).await?;
         let history: Vec<Transition> = rows
             .iter()
             .map(|row| Transition { id: row.id, order: row.order, cause: "placed" })

@@ -53,6 +53,17 @@ pub enum Error {
     ShuttingDown,
 }
 
+const NAMED: usize = 20;
+
+/// The first few of many.
+fn some_of(skus: &[String]) -> String {
+    let named = skus.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match skus.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 impl Coded for Error {
     fn code(&self) -> ErrorCode {
         match self {
@@ -100,7 +111,7 @@ impl Coded for Error {
                 "The request is not valid.".into()
             }
             Self::Basket(BasketError::UnknownSkus(skus)) => {
-                format!("Not in the catalogue: {}.", skus.join(", ")).into()
+                format!("Not in the catalogue: {}.", some_of(skus)).into()
             }
             Self::Basket(BasketError::Total(error)) => {
                 format!("The order has no total: {error}.").into()

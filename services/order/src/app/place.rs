@@ -148,8 +148,11 @@ impl PlaceOrder {
             return Ok(Some(Placed { order, replayed: true }));
         }
         // The stored answer is gone after a day, the key is not: then the order itself answers.
-        let order = orders::find_by_key(&mut conn, user_id, key).await?;
-        Ok(order.map(|order| Placed { order: order.to_proto(), replayed: true }))
+        match orders::find_by_key(&mut conn, user_id, key).await? {
+            Some((_, fingerprint)) if fingerprint != request.fingerprint => Err(Error::KeyReused),
+            Some((order, _)) => Ok(Some(Placed { order: order.to_proto(), replayed: true })),
+            None => Ok(None),
+        }
     }
 
     async fn quote(&self, basket: &Basket) -> Result<BTreeMap<String, Money>, Error> {

@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+const LAST_MICROSECOND: i64 = 253_402_300_799_999_999;
+
 /// A page of orders and where the next one begins.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -104,6 +106,8 @@ fn decode_cursor(cursor: &str) -> Option<(OffsetDateTime, Uuid)> {
     let bytes: [u8; 24] = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?.try_into().ok()?;
     let (micros, id) = bytes.split_at(8);
     let micros = i64::from_be_bytes(micros.try_into().ok()?);
+    // Outside of 1970 to 9999 PostgreSQL and our times do not agree on what exists.
+    (0..=LAST_MICROSECOND).contains(&micros).then_some(())?;
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).ok()?;
     Some((at, Uuid::from_slice(id).ok()?))
 }
@@ -120,6 +124,13 @@ mod tests {
             let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).unwrap();
             let id = Uuid::from_u128(id);
             prop_assert_eq!(decode_cursor(&encode_cursor(at, id)), Some((at, id)));
+        }
+
+        #[test]
+        fn a_cursor_never_leads_outside_of_what_the_database_can_hold(bytes in any::<[u8; 24]>()) {
+            if let Some((at, _)) = decode_cursor(&BASE64_URL_SAFE_NO_PAD.encode(bytes)) {
+                prop_assert!((1970..=9999).contains(&at.year()));
+            }
         }
 
         #[test]

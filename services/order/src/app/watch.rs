@@ -6,10 +6,13 @@ use sqlx::PgPool;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::Error, store::orders};
+use crate::{
+    app::Error,
+    store::{OrderRow, orders},
+};
 
 /// Changes made by another replica are seen at the next look.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CAPACITY: usize = 4_096;
 
 /// Tells watchers which orders this process has changed.
@@ -42,22 +45,18 @@ impl Changes {
         let mut changes = self.0.subscribe();
         let mut seen = 0;
         while !stop.is_cancelled() && !to.is_closed() {
-            let row = match find(&pool, id).await {
-                Ok(row) => row,
+            match newer(&pool, id, seen).await {
+                Ok(None) => {}
+                Ok(Some(row)) => {
+                    seen = row.order.version;
+                    if to.send(Ok(row.to_proto())).await.is_err() || row.order.state.is_final() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     let _ = to.send(Err(error)).await;
                     return;
                 }
-            };
-            let last = row.order.state.is_final();
-            if row.order.version > seen {
-                seen = row.order.version;
-                if to.send(Ok(row.to_proto())).await.is_err() {
-                    return;
-                }
-            }
-            if last {
-                return;
             }
             tokio::select! {
                 () = until(&mut changes, id) => {}
@@ -69,9 +68,14 @@ impl Changes {
     }
 }
 
-async fn find(pool: &PgPool, id: OrderId) -> Result<crate::store::OrderRow, Error> {
+/// The order if it has a version after `seen`; the row itself is read only then.
+async fn newer(pool: &PgPool, id: OrderId, seen: i64) -> Result<Option<OrderRow>, Error> {
     let mut conn = pool.acquire().await?;
-    orders::find(&mut conn, id).await?.ok_or(Error::NotFound)
+    match orders::version(&mut conn, id).await? {
+        None => Err(Error::NotFound),
+        Some(version) if version <= seen => Ok(None),
+        Some(_) => Ok(orders::find(&mut conn, id).await?),
+    }
 }
 
 /// Returns when the order may have changed: it was announced, or announcements were missed.

@@ -64,23 +64,22 @@ pub async fn find(conn: &mut PgConnection, id: OrderId) -> Result<Option<OrderRo
     row.map(OrderRow::try_from).transpose()
 }
 
-/// The user's order with this idempotency key.
+/// The user's order with this idempotency key, and the hash of the request that made it.
 pub async fn find_by_key(
     conn: &mut PgConnection,
     user_id: &str,
     key: &str,
-) -> Result<Option<OrderRow>, sqlx::Error> {
-    let row = sqlx::query_as!(
-        Columns,
-        "SELECT id, user_id, state, reason, amount_minor, currency, lines, version, captured,
-                committed, deadline, traceparent, created_at, updated_at
-         FROM orders WHERE user_id = $1 AND idempotency_key = $2",
+) -> Result<Option<(OrderRow, Vec<u8>)>, sqlx::Error> {
+    let made = sqlx::query!(
+        "SELECT id, fingerprint FROM orders WHERE user_id = $1 AND idempotency_key = $2",
         user_id,
         key,
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await?;
-    row.map(OrderRow::try_from).transpose()
+    let Some(made) = made else { return Ok(None) };
+    let order = find(conn, OrderId(made.id)).await?;
+    Ok(order.map(|order| (order, made.fingerprint)))
 }
 
 /// A page of the user's orders, newest first, after the given place.
@@ -111,6 +110,11 @@ pub async fn list(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(OrderRow::try_from).collect()
+}
+
+/// The order's version, for those who only want to know whether it changed.
+pub async fn version(conn: &mut PgConnection, id: OrderId) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT version FROM orders WHERE id = $1", id.0).fetch_optional(conn).await
 }
 
 /// Locks orders in the order of their ids.

@@ -78,9 +78,25 @@ pub async fn claim(
     .await
 }
 
-/// Gives up claims whose placement was refused, so that the key is as if never used.
-pub async fn unclaim(conn: &mut PgConnection, orders: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM idempotency WHERE order_id = ANY($1)", orders).execute(conn).await?;
+/// Gives up claims (customer and key) whose placement was refused, so that the key is as if never
+/// used.
+pub async fn unclaim(
+    conn: &mut PgConnection,
+    claims: &[(String, String)],
+) -> Result<(), sqlx::Error> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let (users, keys): (Vec<String>, Vec<String>) = claims.iter().cloned().unzip();
+    sqlx::query!(
+        "DELETE FROM idempotency
+         USING unnest($1::text[], $2::text[]) AS e (user_id, key)
+         WHERE idempotency.user_id = e.user_id AND idempotency.key = e.key",
+        &users,
+        &keys,
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -96,11 +112,13 @@ pub async fn purge_answers(conn: &mut PgConnection) -> Result<u64, sqlx::Error> 
     Ok(done.rows_affected())
 }
 
-/// Inserts new orders. `keys` are their idempotency keys, in the same order.
+/// Inserts new orders. `keys` are their idempotency keys and `fingerprints` the hashes of their
+/// requests, in the same order.
 pub async fn insert_orders(
     conn: &mut PgConnection,
     orders: &[OrderRow],
     keys: &[String],
+    fingerprints: &[Vec<u8>],
 ) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = orders.iter().map(|o| o.id.0).collect();
     let users: Vec<String> = orders.iter().map(|o| o.user_id.clone()).collect();
@@ -111,12 +129,13 @@ pub async fn insert_orders(
     let traces: Vec<String> = orders.iter().map(|o| o.traceparent.clone()).collect();
     let times: Vec<OffsetDateTime> = orders.iter().map(|o| o.created_at).collect();
     sqlx::query!(
-        "INSERT INTO orders (id, user_id, idempotency_key, state, amount_minor, currency, lines,
-                             version, deadline, traceparent, created_at, updated_at)
-         SELECT id, user_id, key, 'PENDING', amount, currency, lines, 1, deadline, trace, at, at
+        "INSERT INTO orders (id, user_id, idempotency_key, fingerprint, state, amount_minor, currency,
+                             lines, version, deadline, traceparent, created_at, updated_at)
+         SELECT id, user_id, key, fingerprint, 'PENDING', amount, currency, lines, 1, deadline,
+                trace, at, at
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::jsonb[],
-                     $7::timestamptz[], $8::text[], $9::timestamptz[])
-             AS e (id, user_id, key, amount, currency, lines, deadline, trace, at)",
+                     $7::timestamptz[], $8::text[], $9::timestamptz[], $10::bytea[])
+             AS e (id, user_id, key, amount, currency, lines, deadline, trace, at, fingerprint)",
         &ids,
         &users,
         keys,
@@ -126,6 +145,7 @@ pub async fn insert_orders(
         &deadlines,
         &traces,
         &times,
+        fingerprints,
     )
     .execute(conn)
     .await?;

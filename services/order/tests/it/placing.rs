@@ -27,6 +27,17 @@ async fn a_key_makes_one_order_and_always_gets_its_first_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_stays_bound_to_its_request_after_its_stored_answer_is_gone() {
+    let bench = Bench::new(json!({}), 1).await;
+    let first = bench.place("alice", "k1").await.unwrap().order.unwrap();
+    sqlx::query("DELETE FROM idempotency").execute(bench.pool()).await.unwrap();
+    let again = bench.place("alice", "k1").await.unwrap();
+    assert_eq!((again.replayed, again.order.unwrap().id), (true, first.id));
+    let other = place(bench.client(0), request("alice", "k1", "B", 2)).await.unwrap_err();
+    assert_eq!(other.reason, "idempotency_key_reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_duplicates_on_two_replicas_wait_and_get_the_same_order() {
     let bench = Bench::new(json!({}), 2).await;
     let duplicates = (0..20).map(|n| place(bench.client(n % 2), request("alice", "same", "A", 2)));
@@ -92,6 +103,16 @@ async fn what_cannot_be_ordered_is_refused_by_name_and_leaves_nothing_behind() {
         (ErrorCode::InvalidArgument, "unknown_sku")
     );
     assert!(unknown.message.contains("NOPE"));
+    let mut many = request("alice", "k", "A", 1);
+    many.lines = (0..999)
+        .map(|n| portolan_proto::common::v1::OrderLine {
+            sku: format!("NO-SUCH-THING-{n}"),
+            quantity: 1,
+        })
+        .collect();
+    let many = place(bench.client(0), many).await.unwrap_err();
+    assert_eq!(many.reason, "unknown_sku", "however many they are");
+    assert!(many.message.contains("and 979 more"), "{}", many.message);
     let zero = place(bench.client(0), request("alice", "k", "A", 0)).await.unwrap_err();
     assert_eq!(zero.violations[0].field, "lines[0].quantity");
     let mut mixed = request("alice", "k", "A", 1);

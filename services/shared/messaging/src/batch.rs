@@ -1,7 +1,8 @@
 //! One batch of records, one transaction: inbox, locks, state change, events, dead letters.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt as _;
 use portolan_kernel::Clock;
 use sqlx::{PgConnection, PgPool};
 use time::{Date, Duration};
@@ -13,11 +14,16 @@ use crate::{
     error::HandlerError,
     handler::{Group, Handler},
     inbox,
+    partitions::KEEP_DAYS,
     relay::Waker,
 };
 
-/// Events whose day partition is gone are older than anything the inbox remembers.
-const REMEMBERED_DAYS: i64 = 7;
+/// How long a batch's transaction may take: several statements' timeouts, and the bound where the
+/// server cannot keep one because the connection is dead.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Where the inbox rows of malformed records go: a day in the default partition for ever.
+const MALFORMED_DAY: Date = time::macros::date!(1970 - 01 - 01);
 
 /// A record with what its envelope says.
 #[derive(Clone, Debug)]
@@ -45,7 +51,10 @@ impl<H: Handler> Processor<H> {
     pub(crate) fn receive(&self, raw: Raw) -> Delivery {
         let inbox_id = raw.inbox_id();
         let record = raw.decode(self.clock.now());
-        Delivery { raw, record, inbox_id, day: envelope::event_day(inbox_id) }
+        // A malformed record may claim any day; it is filed under the first that has a partition
+        // whenever it comes, so that its twin meets it.
+        let day = if record.is_ok() { envelope::event_day(inbox_id) } else { MALFORMED_DAY };
+        Delivery { raw, record, inbox_id, day }
     }
 
     /// How much of a batch the record takes up.
@@ -60,7 +69,7 @@ impl<H: Handler> Processor<H> {
     /// The world's: call again with the same parts, what was committed is no longer among them.
     pub(crate) async fn advance(&self, parts: &mut Parts) -> Result<(), anyhow::Error> {
         while let Some(part) = parts.pop() {
-            match self.attempt(&part).await {
+            match self.attempt_or_panic(&part).await {
                 Ok(applied) => {
                     self.waker.wake();
                     if let Some(applied) = applied {
@@ -72,7 +81,7 @@ impl<H: Handler> Processor<H> {
                     return Err(error);
                 }
                 Err(HandlerError::Poison { reason, detail }) => {
-                    self.isolate(part, parts, Verdict { reason, detail }).await?;
+                    self.isolate(part, parts, Verdict::new(reason, &detail)).await?;
                 }
             }
         }
@@ -98,6 +107,22 @@ impl<H: Handler> Processor<H> {
         }
         self.waker.wake();
         Ok(())
+    }
+
+    /// A record that makes the handler panic would take every replica down one after the other:
+    /// it is poison like any other. The transaction is dropped, that is rolled back.
+    async fn attempt_or_panic(
+        &self,
+        part: &[Delivery],
+    ) -> Result<Option<H::Applied>, HandlerError> {
+        let attempt = AssertUnwindSafe(self.attempt(part)).catch_unwind();
+        match tokio::time::timeout(PATIENCE, attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) => Err(HandlerError::poison("panicked", "the handler panicked")),
+            Err(_elapsed) => {
+                Err(HandlerError::Transient(anyhow::anyhow!("the database does not answer")))
+            }
+        }
     }
 
     async fn attempt(&self, part: &[Delivery]) -> Result<Option<H::Applied>, HandlerError> {
@@ -129,16 +154,15 @@ impl<H: Handler> Processor<H> {
         fresh: Vec<&Delivery>,
     ) -> Result<Vec<Record>, HandlerError> {
         let blocked = inbox::parked_keys(tx, self.group, &fresh).await?;
-        let oldest = self.clock.now().date() - Duration::days(REMEMBERED_DAYS);
+        let oldest = self.clock.now().date() - Duration::days(i64::from(KEEP_DAYS));
         let (mut records, mut waiting) = (Vec::new(), Vec::new());
         for delivery in fresh {
             match &delivery.record {
                 Err(Malformed(reason)) => {
-                    let verdict =
-                        Verdict { reason: "malformed_envelope", detail: (*reason).to_owned() };
+                    let verdict = Verdict::new("malformed_envelope", reason);
                     self.bury(tx, delivery, &verdict).await?;
                 }
-                Ok(_) if delivery.day < oldest => self.count("stale", 1),
+                Ok(record) if delivery.day < oldest => self.skip(record),
                 Ok(_) if blocked.contains(&delivery.raw.key) => waiting.push(delivery),
                 Ok(record) => records.push(record.clone()),
             }
@@ -146,6 +170,18 @@ impl<H: Handler> Processor<H> {
         self.count("parked", waiting.len());
         dead_letter::park_behind(tx, self.group, &waiting).await?;
         Ok(records)
+    }
+
+    /// Older than anything the inbox remembers: nobody can tell any more whether it was applied.
+    fn skip(&self, record: &Record) {
+        tracing::warn!(
+            group = self.group.name,
+            event.id = %record.event_id,
+            order.id = %record.key,
+            event.kind = record.event_type,
+            "stale record skipped"
+        );
+        self.count("stale", 1);
     }
 
     async fn condemn(&self, delivery: &Delivery, verdict: &Verdict) -> Result<(), sqlx::Error> {
@@ -170,8 +206,8 @@ impl<H: Handler> Processor<H> {
             topic = delivery.raw.topic,
             partition = delivery.raw.partition,
             offset = delivery.raw.offset,
-            reason = verdict.reason,
-            detail = verdict.detail,
+            reason = verdict.reason(),
+            detail = verdict.detail(),
             "record dead-lettered"
         );
         self.count("dead", 1);

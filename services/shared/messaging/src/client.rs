@@ -49,6 +49,11 @@ impl ConsumerContext for GroupContext {
                 if let Err(error) = consumer.commit_consumer_state(CommitMode::Sync) {
                     tracing::debug!(group = self.group, %error, "commit on revoke");
                 }
+                // A pause outlives the assignment: without this, a partition that comes back
+                // later would never be fetched again.
+                if let Err(error) = consumer.resume(partitions) {
+                    tracing::debug!(group = self.group, %error, "resume on revoke");
+                }
             }
             Rebalance::Revoke(_) | Rebalance::Assign(_) | Rebalance::Error(_) => {}
         }

@@ -1,3 +1,4 @@
+use portolan_runtime::{Validate, config::Invalid};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
@@ -104,5 +105,24 @@ impl KafkaConfig {
             .set("socket.keepalive.enable", "true")
             .set("client.id", "portolan");
         config
+    }
+}
+
+impl Validate for KafkaConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::unless(!self.brokers.is_empty(), "kafka.brokers", "must name a broker")?;
+        for (number, key) in [
+            (self.partitions, "kafka.partitions"),
+            (self.workers, "kafka.workers"),
+            (self.max_batch_records, "kafka.max_batch_records"),
+            (self.max_batch_weight, "kafka.max_batch_weight"),
+        ] {
+            Invalid::unless(number >= 1, key, "must be at least 1")?;
+        }
+        // Longer, and the database would end the relay's idle transaction before the broker answers.
+        let timeout = (1_000..=25_000).contains(&self.message_timeout_ms);
+        Invalid::unless(timeout, "kafka.message_timeout_ms", "must be 1000 to 25000")?;
+        let session = (1_000..=300_000).contains(&self.session_timeout_ms);
+        Invalid::unless(session, "kafka.session_timeout_ms", "must be 1000 to 300000")
     }
 }

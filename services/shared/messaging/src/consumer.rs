@@ -8,7 +8,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use portolan_proto::Topic;
+use portolan_proto::{TOPICS, Topic};
 use portolan_runtime::Context;
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -47,10 +47,10 @@ pub async fn spawn_consumer<H: Handler>(
     waker: Waker,
 ) -> anyhow::Result<()> {
     let dead_letters = dead_letter_topic(group.name);
-    let mut names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
-    names.push(&dead_letters);
-    verify_topics(kafka, &names).await?;
-    names.pop();
+    let mut used: Vec<&str> = TOPICS.iter().map(|topic| topic.name()).collect();
+    used.push(&dead_letters);
+    verify_topics(kafka, &used).await?;
+    let names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
     for _ in 0..kafka.workers.max(1) {
         let member = Member {
             processor: Processor {

@@ -11,14 +11,44 @@ use crate::{
     batch::Delivery, envelope::HeaderMap, handler::Group, inbox, outbox, topics::dead_letter_topic,
 };
 
-/// The outbox refuses larger payloads; a dead letter keeps the beginning.
-const MAX_PAYLOAD: usize = 512 * 1024;
+/// Whatever a record brings along, its dead letter must fit into a Kafka message and an index, or
+/// it could never be buried: it keeps the beginning of each part. The original payload and headers
+/// are in the database.
+const MAX_PAYLOAD: usize = 256 * 1024;
+const MAX_HEADER: usize = 1_024;
+const MAX_HEADERS: usize = 64;
+const MAX_DETAIL: usize = 500;
+const MAX_KEY: usize = 256;
 
 /// Why a record is dead.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
-    pub(crate) reason: &'static str,
-    pub(crate) detail: String,
+    reason: &'static str,
+    detail: String,
+}
+
+impl Verdict {
+    /// A verdict in words that any column can hold.
+    pub(crate) fn new(reason: &'static str, detail: &str) -> Self {
+        Self { reason, detail: shorten(&detail.replace('\0', "\u{fffd}"), MAX_DETAIL) }
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// The key as far as an index can hold it; a sound key is always whole.
+fn short_key(delivery: &Delivery) -> Vec<u8> {
+    delivery.raw.key.iter().copied().take(MAX_KEY).collect()
 }
 
 /// Buries a record in the transaction that marks its inbox row: the original goes to `parked`,
@@ -71,15 +101,15 @@ async fn park(
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              ON CONFLICT (grp, event_id) DO NOTHING",
             group.id,
-            raw.key,
+            short_key(delivery),
             delivery.inbox_id,
             raw.topic,
             raw.partition,
             raw.offset,
             serde_json::json!(raw.headers),
             raw.payload,
-            verdict.map(|v| v.reason),
-            verdict.map(|v| v.detail.as_str()),
+            verdict.map(Verdict::reason),
+            verdict.map(Verdict::detail),
         )
         .execute(&mut *conn)
         .await?;
@@ -94,7 +124,12 @@ async fn publish(
     verdict: &Verdict,
 ) -> Result<(), sqlx::Error> {
     let raw = &delivery.raw;
-    let mut headers: HeaderMap = raw.headers.clone();
+    let mut headers: HeaderMap = raw
+        .headers
+        .iter()
+        .take(MAX_HEADERS)
+        .map(|(name, value)| (shorten(name, MAX_HEADER), shorten(value, MAX_HEADER)))
+        .collect();
     headers.extend([
         ("dlq_group".to_owned(), group.name.to_owned()),
         ("dlq_reason".to_owned(), verdict.reason.to_owned()),
@@ -103,13 +138,16 @@ async fn publish(
         ("dlq_partition".to_owned(), raw.partition.to_string()),
         ("dlq_offset".to_owned(), raw.offset.to_string()),
     ]);
-    let event_type = headers.get("ce_type").map_or("", String::as_str);
-    let mut payload = redact(event_type, &raw.payload);
+    let mut payload = match &delivery.record {
+        Ok(record) => redact(&record.event_type, &raw.payload),
+        // Nobody knows what is in it, so it may hold a card token.
+        Err(_) => Vec::new(),
+    };
     payload.truncate(MAX_PAYLOAD);
     let row = outbox::Row {
         event_id: delivery.inbox_id,
         topic: &dead_letter_topic(group.name),
-        key: raw.key.clone(),
+        key: short_key(delivery),
         headers: &headers,
         payload: &payload,
     };

@@ -2,13 +2,16 @@
 //! Attributes are `ce_*` headers, the value is the protobuf message alone, and the key is the
 //! order id (the `partitionkey` extension).
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use portolan_kernel::OrderId;
 use portolan_proto::Event;
 use portolan_runtime::telemetry::TraceContext;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use time::{Date, Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{Date, Duration, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use tracing::Span;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -58,7 +61,7 @@ impl Record {
     /// The message.
     ///
     /// # Errors
-    /// The payload is not a message of type `E`, or speaks of another order than its key: poison.
+    /// The payload is not a message of type `E`: poison.
     pub fn decode<E: Event>(&self) -> Result<E, HandlerError> {
         E::decode(self.payload.as_slice())
             .map_err(|error| HandlerError::poison("undecodable_payload", error.to_string()))
@@ -97,21 +100,13 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn from_message(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map(|headers| {
-            headers
-                .iter()
-                .map(|header| {
-                    (clean(header.key.as_bytes()), clean(header.value.unwrap_or_default()))
-                })
-                .collect()
-        });
         Self {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
             key: message.key().unwrap_or_default().to_vec(),
-            headers: headers.unwrap_or_default(),
+            headers: headers_of(message),
             payload: message.payload().unwrap_or_default().to_vec(),
         }
     }
@@ -126,12 +121,14 @@ impl Raw {
             return Err(Malformed("ce_id is more than a day in the future"));
         }
         self.require("ce_specversion", |value| (value == "1.0").then_some(()))?;
-        let key = std::str::from_utf8(&self.key).ok().and_then(|text| text.parse().ok());
+        let key = std::str::from_utf8(&self.key).ok().and_then(|text| text.parse::<OrderId>().ok());
+        // Locks and parking go by the bytes: another spelling of the same id must not pass.
+        let key = key.filter(|key| key.to_string().as_bytes() == self.key);
         Ok(Record {
             event_id,
             event_type: self.require("ce_type", |value| Some(value.to_owned()))?,
             source: self.require("ce_source", |value| Some(value.to_owned()))?,
-            time: self.require("ce_time", |value| OffsetDateTime::parse(value, &Rfc3339).ok())?,
+            time: self.require("ce_time", read_time)?,
             version: self.require(VERSION_HEADER, |value| value.parse().ok().filter(|v| *v > 0))?,
             key: key.ok_or(Malformed("the key is not an order id"))?,
             trace: self
@@ -223,6 +220,25 @@ fn uuid_time(id: Uuid) -> OffsetDateTime {
         + Duration::nanoseconds(i64::from(nanos))
 }
 
+/// An RFC 3339 time that exists in UTC too.
+fn read_time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)
+}
+
+/// The headers as text. The client library panics on a header name that is not UTF-8; such a
+/// record has no headers we could use, and is found malformed for it.
+fn headers_of(message: &BorrowedMessage<'_>) -> HeaderMap {
+    let read = || {
+        let headers = message.headers()?.iter();
+        Some(
+            headers
+                .map(|h| (clean(h.key.as_bytes()), clean(h.value.unwrap_or_default())))
+                .collect(),
+        )
+    };
+    catch_unwind(AssertUnwindSafe(read)).ok().flatten().unwrap_or_default()
+}
+
 /// Header text that PostgreSQL's `jsonb` can hold.
 fn clean(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
@@ -273,6 +289,20 @@ mod tests {
     fn an_event_from_the_day_after_tomorrow_is_malformed() {
         assert!(sound().decode(uuid_time(ID) - Duration::hours(25)).is_err());
         assert!(sound().decode(uuid_time(ID) - Duration::hours(23)).is_ok());
+    }
+
+    #[test]
+    fn a_time_that_does_not_exist_in_utc_is_malformed() {
+        let mut raw = sound();
+        raw.headers.insert("ce_time".to_owned(), "9999-12-31T23:59:59-23:59".to_owned());
+        assert!(raw.decode(NOW).is_err());
+    }
+
+    #[test]
+    fn another_spelling_of_the_order_id_is_malformed() {
+        let mut raw = sound();
+        raw.key = ID.to_string().to_uppercase().into_bytes();
+        assert!(raw.decode(NOW).is_err());
     }
 
     #[test]

@@ -46,14 +46,14 @@ impl HandlerError {
 }
 
 impl From<sqlx::Error> for HandlerError {
-    /// Data exceptions (class 22) and integrity violations (class 23) are the record's fault and
-    /// come back at every try, except the unique violation: that is a lost race on a new row.
-    /// Everything else is the world's.
+    /// Data exceptions (class 22), integrity violations (23) and exceeded limits (54) are the
+    /// record's fault and come back at every try, except the unique violation: that is a lost race
+    /// on a new row. Everything else is the world's.
     fn from(error: sqlx::Error) -> Self {
         let state = error.as_database_error().and_then(|e| e.code().map(Cow::into_owned));
         match state.as_deref() {
             Some("23505") => Self::Transient(error.into()),
-            Some(code) if code.starts_with("22") || code.starts_with("23") => {
+            Some(code) if ["22", "23", "54"].contains(&code.get(..2).unwrap_or_default()) => {
                 Self::Poison { reason: "refused_by_database", detail: error.to_string() }
             }
             _ => Self::Transient(error.into()),

@@ -80,7 +80,8 @@ pub async fn append(conn: &mut PgConnection, events: &[Outgoing]) -> Result<(), 
     log(conn, events).await
 }
 
-/// The age of the oldest event not yet published, `None` when there is none.
+/// The age of the oldest event not yet published, `None` when there is none. Dead letters do not
+/// count: nobody's order waits for them.
 ///
 /// # Errors
 /// The database's.
@@ -89,8 +90,9 @@ pub async fn oldest_age(conn: &mut PgConnection) -> Result<Option<Duration>, sql
         "SELECT extract(epoch FROM clock_timestamp() - min(head.created_at))::float8
          FROM outbox_shard AS s
              CROSS JOIN LATERAL (
-                 SELECT created_at FROM outbox AS o WHERE o.shard = s.shard ORDER BY seq LIMIT 1
-             ) AS head"
+                 SELECT created_at, topic FROM outbox AS o WHERE o.shard = s.shard ORDER BY seq LIMIT 1
+             ) AS head
+         WHERE head.topic NOT LIKE 'portolan.dlq.%'"
     )
     .fetch_one(conn)
     .await?;

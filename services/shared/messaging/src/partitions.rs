@@ -4,8 +4,9 @@ use portolan_runtime::Context;
 use sqlx::PgPool;
 
 const EVERY: Duration = Duration::from_hours(1);
-/// Longer than the topics' retention, so that whatever Kafka can still deliver is remembered.
-const KEEP_DAYS: i32 = 14;
+/// How long the inbox remembers: longer than the topics' retention, so that whatever Kafka can still
+/// deliver is known.
+pub(crate) const KEEP_DAYS: i32 = 14;
 
 /// Makes sure that the day partitions of inbox and event log exist, now and every hour.
 ///

@@ -7,7 +7,11 @@
 //! transaction is the one deliberate exception to "no external call inside a transaction"; it is
 //! bounded by the producer's message timeout.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 use portolan_runtime::{Context, telemetry::TraceContext};
@@ -25,7 +29,10 @@ use crate::{KafkaConfig, envelope::HeaderMap};
 const BATCH: i64 = 500;
 /// How long a row written by another process may wait for this relay to look.
 const TICK: Duration = Duration::from_millis(75);
-const RETRY: Duration = Duration::from_millis(500);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// A relay that cannot reach the broker holds the shards while it tries; the longer it has failed,
+/// the longer it leaves them to the other replicas.
+const LAST_RETRY: Duration = Duration::from_secs(8);
 
 /// Tells the relay that a transaction of this process committed events.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +52,7 @@ pub struct Relay {
     kafka: KafkaConfig,
     producer: FutureProducer,
     waker: Waker,
+    retry: Duration,
 }
 
 struct StoredRow {
@@ -68,7 +76,13 @@ impl Relay {
     /// librdkafka refuses the configuration.
     pub fn new(pool: PgPool, kafka: &KafkaConfig) -> anyhow::Result<Self> {
         let producer = kafka.producer().create()?;
-        Ok(Self { pool, kafka: kafka.clone(), producer, waker: Waker::default() })
+        Ok(Self {
+            pool,
+            kafka: kafka.clone(),
+            producer,
+            waker: Waker::default(),
+            retry: FIRST_RETRY,
+        })
     }
 
     /// What to call after a commit.
@@ -99,20 +113,27 @@ impl Relay {
     /// One pass; how long to wait before the next, `None` for not at all.
     async fn turn(&mut self) -> Option<Duration> {
         match self.pass().await {
-            Ok(Pass { failed: Some(error), .. }) => {
-                tracing::warn!(%error, "outbox not published; it will be tried again");
+            Ok(Pass { published, failed: Some(error) }) => {
+                tracing::warn!(%error, published, "outbox not all published; it will be tried again");
                 self.start_over();
-                Some(RETRY)
+                Some(self.next_retry(published == 0))
             }
             Ok(Pass { published, failed: None }) => {
                 metrics::counter!("portolan_outbox_published_total").increment(published as u64);
+                self.retry = FIRST_RETRY;
                 (published == 0).then_some(TICK)
             }
             Err(error) => {
                 tracing::warn!(%error, "outbox not readable; it will be tried again");
-                Some(RETRY)
+                Some(FIRST_RETRY)
             }
         }
+    }
+
+    fn next_retry(&mut self, nothing_went_out: bool) -> Duration {
+        let wait = self.retry;
+        self.retry = if nothing_went_out { (wait * 2).min(LAST_RETRY) } else { FIRST_RETRY };
+        wait
     }
 
     async fn pass(&self) -> Result<Pass, sqlx::Error> {
@@ -132,15 +153,20 @@ impl Relay {
     /// From a key's first failure on, its rows stay.
     async fn publish<'a>(&self, rows: &'a [StoredRow]) -> (Vec<&'a StoredRow>, Option<KafkaError>) {
         let (mut acknowledged, mut failed) = (Vec::with_capacity(rows.len()), None);
-        for wave in waves(rows) {
+        let mut stuck: HashSet<&[u8]> = HashSet::new();
+        for mut wave in waves(rows) {
+            wave.retain(|row| !stuck.contains(row.key.as_slice()));
             let results = join_all(wave.iter().map(|row| self.send(row))).await;
             for (row, result) in wave.into_iter().zip(results) {
                 match result {
                     Ok(()) => acknowledged.push(row),
-                    Err(error) => failed = Some(error),
+                    Err(error) => {
+                        stuck.insert(&row.key);
+                        failed = Some(error);
+                    }
                 }
             }
-            if failed.is_some() {
+            if acknowledged.is_empty() {
                 break;
             }
         }
@@ -203,12 +229,14 @@ async fn take(tx: &mut PgConnection) -> Result<Vec<StoredRow>, sqlx::Error> {
         return Ok(Vec::new());
     }
     let rows = sqlx::query!(
-        "SELECT shard, seq, topic, key, headers, payload FROM outbox
-         WHERE shard = ANY($1)
-         ORDER BY seq
-         LIMIT $2",
+        "SELECT o.shard, o.seq, o.topic, o.key, o.headers, o.payload
+         FROM unnest($1::smallint[]) AS s (shard)
+             CROSS JOIN LATERAL (
+                 SELECT * FROM outbox WHERE outbox.shard = s.shard ORDER BY seq LIMIT $2
+             ) AS o
+         ORDER BY o.seq",
         &shards,
-        BATCH,
+        BATCH / i64::try_from(shards.len()).unwrap_or(1) + 1,
     )
     .fetch_all(tx)
     .await?;
@@ -256,8 +284,6 @@ fn waves(rows: &[StoredRow]) -> Vec<Vec<&StoredRow>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -5,7 +5,7 @@ use portolan_proto::Topic;
 use portolan_testkit::{TestRecord, eventually};
 use uuid::Uuid;
 
-use crate::support::{Bench, PATIENCE, POISON, count};
+use crate::support::{Bench, PANIC, PATIENCE, POISON, count};
 
 /// Delivers records again, exactly as they were.
 async fn deliver_again(bench: &Bench, records: &[TestRecord]) {
@@ -141,6 +141,40 @@ async fn a_record_without_a_sound_envelope_is_buried_once_and_parks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hostile_records_are_buried_and_what_comes_after_them_is_applied() {
+    let bench = Bench::new().await;
+    let key = bench.key();
+    let long_key: Vec<u8> =
+        (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+    let long_value = "v".repeat(20_000);
+    bench.kafka.produce(Topic::Order, &long_key, &[("ce_id", &long_value)], b"x").await;
+    bench.kafka.produce(Topic::Order, b"a\0b", &[("ce_type", "a\0b")], vec![0; 600_000]).await;
+    bench.start_consumer(0).await;
+    settle(&bench, key).await;
+    bench.received(3).await;
+    bench.outbox_empty().await;
+    assert_eq!(bench.kafka.consume_named("portolan.dlq.test.v1").await.len(), 2);
+    assert_eq!(bench.applied(key).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_makes_the_handler_panic_is_poison_like_any_other() {
+    let bench = Bench::new().await;
+    let (healthy, sick) = (bench.key(), bench.key());
+    bench
+        .commit(&[bench.event(healthy, "u"), bench.event(sick, PANIC), bench.event(healthy, "u")])
+        .await;
+    bench.start_consumer(0).await;
+    settle(&bench, healthy).await;
+    bench.received(4).await;
+    assert_eq!(bench.applied(healthy).await.len(), 3);
+    assert_eq!(
+        count(bench.pool(), "SELECT count(*) FROM parked WHERE reason = 'panicked'").await,
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_older_than_the_inbox_remembers_is_skipped() {
     let bench = Bench::new().await;
     let key = bench.key();
@@ -150,7 +184,7 @@ async fn an_event_older_than_the_inbox_remembers_is_skipped() {
     let record = bench.published().await.remove(0);
     let old = Uuid::from_u128(
         record.header("ce_id").unwrap().parse::<Uuid>().unwrap().as_u128()
-            - ((9 * 86_400_000) << 80),
+            - ((16 * 86_400_000) << 80),
     );
     let headers: Vec<(&str, String)> = record
         .headers

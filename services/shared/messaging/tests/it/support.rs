@@ -23,6 +23,7 @@ use uuid::Uuid;
 pub(crate) const GROUP: Group = Group { id: 9, name: "test" };
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const POISON: &str = "poison";
+pub(crate) const PANIC: &str = "panic";
 
 /// A database, topics, and a process with a relay.
 pub(crate) struct Bench {
@@ -148,6 +149,7 @@ impl Handler for Applier {
                 .bind(record.event_id)
                 .execute(&mut *tx)
                 .await?;
+            assert_ne!(message.user_id, PANIC);
             if message.user_id == POISON {
                 return Err(HandlerError::impossible("test", "poison"));
             }

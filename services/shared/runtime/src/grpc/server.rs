@@ -89,6 +89,8 @@ async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let response = next.run(request).instrument(span).await;
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    // A path that is no method of ours may be anything, and labels are kept for ever.
+    let method = if code == Code::Unimplemented { "unknown".to_owned() } else { method };
     let labels = [("method", method), ("code", format!("{code:?}"))];
     metrics::histogram!("portolan_grpc_server_seconds", &labels).record(started.elapsed());
     response
