@@ -99,8 +99,11 @@ fn text(output: &Output) -> String {
     text
 }
 
+/// A process that has ended counts as gone even before the system's first process notices.
 fn alive(pid: i32) -> bool {
-    // A zombie of ours would count as alive, but none of these is our child.
+    if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) {
+        return !stat.contains(") Z ") && !stat.contains(") X ");
+    }
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
 }
 

@@ -98,8 +98,8 @@ const PLANTS: &[Plant] = &[
     (
         &["I6"],
         Order,
-        "UPDATE idempotency SET response = '\\x0a03616263'::bytea || response",
-        "UPDATE idempotency SET response = substr(response, 6)",
+        "UPDATE idempotency SET response = response || '\\x0a03616263'::bytea",
+        "UPDATE idempotency SET response = substr(response, 1, length(response) - 5)",
     ),
     (
         &["I7", "Q3"],

@@ -24,6 +24,7 @@ impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         self.server.validate()?;
         self.telemetry.validate()?;
-        self.database.validate()
+        self.database.validate()?;
+        self.kafka.validate()
     }
 }

@@ -75,9 +75,9 @@ impl Service for Inventory {
         let waker = relay.waker();
         relay.spawn(&ctx);
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone()));
+        maintain_partitions(&ctx, &pool).await?;
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
         watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", false))?;
-        maintain_partitions(&ctx, &pool).await?;
 
         let api = InventoryServiceServer::new(Api::new(pool, ctx.ids.clone()));
         server::serve(&ctx, tonic::service::Routes::new(api)).await

@@ -140,6 +140,7 @@ impl Validate for Config {
         self.server.validate()?;
         self.telemetry.validate()?;
         self.database.validate()?;
+        self.kafka.validate()?;
         self.smtp.validate()
     }
 }

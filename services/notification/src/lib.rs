@@ -85,9 +85,9 @@ impl Service for Notification {
         let worker = spawn_delivery(&ctx, &pool, &config.smtp, waker.clone())?;
         let mode = if config.smtp.url.is_some() { Mode::Send } else { Mode::Record };
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
+        maintain_partitions(&ctx, &pool).await?;
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
         watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", true))?;
-        maintain_partitions(&ctx, &pool).await?;
 
         let api = NotificationServiceServer::new(Api::new(pool));
         server::serve(&ctx, tonic::service::Routes::new(api)).await

@@ -120,6 +120,7 @@ impl Validate for ProviderConfig {
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         self.database.validate()?;
+        self.kafka.validate()?;
         self.psp.validate()
     }
 }
