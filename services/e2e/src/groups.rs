@@ -74,7 +74,7 @@ impl Shop {
     }
 
     fn group(&self, service: Service) -> String {
-        format!("{}{}", self.topic_prefix, service.name())
+        format!("{}portolan.{}", self.topic_prefix, service.name())
     }
 }
 
