@@ -243,6 +243,7 @@ fn check(placement: &Placement) -> Result<Basket, Error> {
             })
         })
     };
+    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     let Placement { user_id, key, payment_token, .. } = placement;
     require((1..=255).contains(&user_id.len()), "user_id", "must be 1 to 255 characters")?;
@@ -252,7 +253,7 @@ fn check(placement: &Placement) -> Result<Basket, Error> {
         "must be 1 to 255 visible ASCII characters",
     )?;
     require(
-        payment_token.starts_with("tok_") && payment_token.len() <= 132 && visible(payment_token),
+        payment_token.starts_with("tok_") && payment_token.len() <= 132 && graphic(payment_token),
         "payment_token",
         "must be a token of the payment provider, tok_ and up to 128 characters",
     )?;
@@ -307,7 +308,9 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused_by_name() {
-        let error = check(&placement(&[("a", 1)], "4111 1111 1111 1111")).unwrap_err();
-        assert!(matches!(error, Error::Field(v) if v.field == "payment_token"));
+        for bad in ["4111 1111 1111 1111", "tok_ a", "tok_\u{7f}", ""] {
+            let error = check(&placement(&[("a", 1)], bad)).unwrap_err();
+            assert!(matches!(error, Error::Field(v) if v.field == "payment_token"), "{bad}");
+        }
     }
 }
