@@ -16,7 +16,10 @@ bin := $(target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 portolan := $(bin)/portolan
 # For instance ARGS="--replicas 2 --port-offset 100".
 ARGS ?=
-USER ?= alice
+# The environment's USER is whoever is logged in, not a customer: only one given to make counts.
+ifneq ($(origin USER),command line)
+USER := alice
+endif
 ROLE ?= customer
 FILE ?= data/orders-week.csv
 RATE ?= 50

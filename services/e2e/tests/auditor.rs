@@ -86,8 +86,8 @@ const PLANTS: &[Plant] = &[
     (
         &["I5"],
         Order,
-        "UPDATE order_event SET state = 'COMPLETED', cause = 'planted' WHERE state = 'AWAITING_PAYMENT'",
-        "UPDATE order_event SET state = 'AWAITING_PAYMENT' WHERE cause = 'planted'",
+        "UPDATE order_event SET state = 'PENDING', cause = 'planted' WHERE state = 'CONFIRMED'",
+        "UPDATE order_event SET state = 'CONFIRMED', cause = 'repaired' WHERE cause = 'planted'",
     ),
     (
         &["I6", "Q1"],

@@ -99,7 +99,15 @@ async fn two_of_every_service_share_the_work_and_agree() {
         }
         (number, here)
     });
-    let orders = join_all(placing).await;
+    // What holds at any time holds now, too.
+    let auditing = async {
+        for orders in [5, 25, 45] {
+            stored(&shop, orders).await;
+            let found = shop.audit(&["--online"]).await;
+            assert_eq!((found.code, found.verdict.as_str()), (Some(0), "clean"), "{found:#?}");
+        }
+    };
+    let (orders, ()) = join(join_all(placing), auditing).await;
     finished(&shop, &orders).await;
     shop.assert_sound().await;
     assert_eq!(shop.count(Service::Order, "SELECT count(*) FROM orders").await, 60);

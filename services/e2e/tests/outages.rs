@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use portolan_e2e::{Broker, Options, Program, Service, Shop, free_port};
+use portolan_e2e::{Broker, Options, Program, Service, Shop, free_port, new_key};
 use portolan_testkit::eventually;
 
 const WITH_DATABASE: [Service; 5] =
@@ -49,6 +49,36 @@ async fn without_a_broker_orders_are_accepted_and_read_and_afterwards_completed(
     for service in Service::ALL {
         shop.ready(service, 0).await;
     }
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn without_a_broker_for_too_long_no_more_is_promised_than_can_be_kept() {
+    let mut broker = Broker::start().await;
+    let options = Options {
+        broker: Some(broker.address().to_owned()),
+        deadline_secs: 6,
+        ..Options::default()
+    };
+    let shop = Shop::with(options).await;
+    let alice = shop.customer("alice");
+    broker.kill();
+    let promised = alice.place(&[("CUP", 1)], "tok_ok_1").await;
+    // Half the deadline later nobody knows when this one will be heard of.
+    let refused = eventually(Duration::from_secs(20), "new orders are refused", async || {
+        let answer = alice.try_place(&new_key(), &[("CUP", 1)], "tok_ok_2").await?;
+        (answer.status != 202).then_some(answer)
+    })
+    .await
+    .expect(503);
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert!(refused.header("retry-after").parse::<u32>().is_ok(), "{:?}", refused.headers);
+    let _ = alice.order(promised).await;
+
+    broker.restart().await;
+    alice.final_order(promised).await;
+    let order = alice.place(&[("CUP", 1)], "tok_ok_3").await;
+    alice.becomes(order, "COMPLETED").await;
     shop.assert_sound().await;
 }
 

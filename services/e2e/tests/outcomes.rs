@@ -28,7 +28,8 @@ async fn an_order_with_a_good_card_is_completed_and_its_story_is_told() {
     let order = alice.place(&[("TEAPOT", 2), ("CUP", 5), ("TEAPOT", 1)], "tok_ok_1").await;
     let order = alice.becomes(order, "COMPLETED").await;
     assert_eq!(order["amount"], json!({"minor_units": 3 * 1_250 + 5 * 300, "currency": "GBP"}));
-    assert_eq!(order["version"], 4);
+    // The approval may be heard before the reservation: then one transition is passed over.
+    assert!(matches!(order["version"].as_i64(), Some(3 | 4)), "{order}");
     assert_eq!(available(&shop, "TEAPOT").await, before - 3);
     shop.assert_sound().await;
 
