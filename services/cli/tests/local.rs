@@ -30,19 +30,21 @@ const ORDERS: &str = "invoice,time,customer,country,sku,quantity,unit_price_mino
 /// An installation of its own; stopped and removed at the end, whatever happened.
 struct Installation {
     state: PathBuf,
-    /// Added to every port. Tests run at once, and so do other things.
+    /// Added to every port.
     offset: u16,
 }
 
 impl Installation {
-    /// Starts an installation on ports that are free.
-    fn up(name: &str) -> Self {
+    /// Starts an installation on ports that are free. Every test has a `slot` of its own, as far
+    /// from the others as an installation's ports are apart (5433 to 9445): tests run at once.
+    fn up(name: &str, slot: u16) -> Self {
         let own = std::process::id();
         let state = std::env::temp_dir().join(format!("portolan-{name}-{own}"));
         fs::create_dir_all(&state).unwrap();
         // All ports stay below the range for outgoing connections.
         for attempt in 0..20_u16 {
-            let offset = 11_000 + (u16::try_from(own % 500).unwrap() + attempt * 37) % 500 * 24;
+            let shift = (u16::try_from(own % 150).unwrap() + attempt * 37) % 150 * 20;
+            let offset = 11_000 + slot * 4_100 + shift;
             let installation = Self { state: state.clone(), offset };
             let output = installation.start();
             if output.status.success() {
@@ -123,7 +125,7 @@ fn orders(dir: &Path) -> String {
 
 #[test]
 fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
-    let shop = Installation::up("host");
+    let shop = Installation::up("host", 0);
     assert!(text(&shop.run(&["status"])).contains("notification"));
 
     // What dies comes back as another process.
@@ -158,7 +160,7 @@ fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
 
 #[test]
 fn after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_the_data() {
-    let shop = Installation::up("orphans");
+    let shop = Installation::up("orphans", 1);
     let file = orders(&shop.state);
     assert!(shop.run(&["replay", &file, "--rate", "5"]).status.success());
     let left = shop.processes();
@@ -179,7 +181,7 @@ fn after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_t
 
 #[test]
 fn a_taken_port_is_one_clear_line_before_anything_starts() {
-    let shop = Installation::up("ports");
+    let shop = Installation::up("ports", 2);
     assert!(shop.run(&["down"]).status.success());
     let holder = TcpListener::bind(("127.0.0.1", 8442 + shop.offset)).unwrap();
     let output = shop.start();

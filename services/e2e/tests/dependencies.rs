@@ -38,7 +38,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 /// The declared dependencies of every member, with their kind: `normal`, `dev` or `build`.
 fn declared() -> BTreeMap<String, Vec<(String, String)>> {
-    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps", "--locked"]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     let members = metadata["packages"].as_array().unwrap().iter();
     members
@@ -56,16 +56,7 @@ fn declared() -> BTreeMap<String, Vec<(String, String)>> {
 /// Everything that is linked into a crate, with the features that it asks for.
 fn linked(package: &str) -> BTreeSet<String> {
     let tree = cargo(&[
-        "tree",
-        "--offline",
-        "-p",
-        package,
-        "-e",
-        "normal",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}",
+        "tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "--format", "{p}",
     ]);
     tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }

@@ -10,7 +10,7 @@
 //! Two kinds of invariants: `I1` to `I10` hold at any time and can be checked while the shop is
 //! working (`--online`); `Q1` to `Q9` hold when it has come to rest, which the default waits for.
 //! Nothing is ever written. Every database is read in one read-only transaction, as of one
-//! moment; across databases the order of reading makes the comparison safe (see [`sources`]).
+//! moment; across databases the order of reading makes the comparison safe (see the module `sources`).
 
 mod invariants;
 mod inventory;
@@ -33,10 +33,13 @@ use report::{Report, Verdict};
 use sources::{Databases, Snapshot};
 use topics::Kafka;
 
-use crate::{cli::StateArg, out};
+use crate::{cli::StateArg, local::StateDir, out};
 
 /// How long to wait before looking again.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// Where Kafka is when nothing says otherwise.
+const KAFKA_PORT: u16 = 9092;
 
 /// Exit code: something does not hold.
 const VIOLATED: u8 = 1;
@@ -65,9 +68,9 @@ pub(crate) struct Args {
     /// The payment provider's database.
     #[arg(long, value_name = "URL", requires = "order_url")]
     psp_url: Option<String>,
-    /// Kafka's bootstrap brokers.
-    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    brokers: String,
+    /// Kafka's bootstrap brokers; those of the running local installation if not given.
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: Option<String>,
     /// What stands before every topic's name.
     #[arg(long, default_value = "", value_name = "PREFIX")]
     topic_prefix: String,
@@ -118,7 +121,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn audit(args: &Args) -> anyhow::Result<Report> {
     let databases = args.databases()?;
-    let kafka = Kafka { brokers: args.brokers.clone(), topic_prefix: args.topic_prefix.clone() };
+    let kafka = Kafka { brokers: args.brokers()?, topic_prefix: args.topic_prefix.clone() };
     let rules = Rules {
         open_order_limit: args.open_order_limit,
         explained_dead_letters: args.accept_explained_dead_letters,
@@ -180,6 +183,17 @@ fn notes(all: &Snapshot) -> Vec<String> {
 }
 
 impl Args {
+    fn brokers(&self) -> anyhow::Result<String> {
+        if let Some(brokers) = &self.brokers {
+            return Ok(brokers.clone());
+        }
+        let running = StateDir::at(&self.state.state)?.running()?;
+        let kafka = running
+            .as_ref()
+            .and_then(|record| record.rows.iter().find(|process| process.name == "kafka"));
+        Ok(format!("127.0.0.1:{}", kafka.map_or(KAFKA_PORT, |process| process.port)))
+    }
+
     fn databases(&self) -> anyhow::Result<Databases> {
         let urls = (
             &self.order_url,

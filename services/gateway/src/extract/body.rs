@@ -3,26 +3,44 @@ use http::{
     HeaderMap,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 
 use crate::problem::{Problem, kind};
 
+/// How much of a body that is too large is read and thrown away: a client that is still sending
+/// when the connection closes under it may never see our answer.
+const DISCARDED: usize = 1_048_576;
+
 /// The whole body if it is JSON by its media type and not larger than `limit` bytes.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub(super) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
     if !is_json(headers) {
         let detail = "Send the body as `Content-Type: application/json`.";
         return Err(Problem::new(kind::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    // Refuse at once what announces to be too large; the announcement may also be missing or wrong.
+    let patience = limit.max(DISCARDED);
+    // Refuse at once what announces to be enormous; the announcement may also be missing or wrong.
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
+    let announced: usize = announced.unwrap_or(0);
+    if announced > patience {
         return Err(too_large(limit));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(_) => Err(Problem::new(kind::BAD_REQUEST, "The body ended before it was complete.")),
+    let (mut read, mut total) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let incomplete = "The body ended before it was complete.";
+        let frame = frame.map_err(|_| Problem::new(kind::BAD_REQUEST, incomplete))?;
+        let Some(data) = frame.data_ref() else { continue };
+        total += data.len();
+        if total <= limit {
+            read.extend_from_slice(data);
+        } else if total > patience {
+            break;
+        }
     }
+    if total.max(announced) > limit { Err(too_large(limit)) } else { Ok(Bytes::from(read)) }
 }
 
 fn too_large(limit: usize) -> Problem {
