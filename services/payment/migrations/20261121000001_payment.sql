@@ -55,3 +55,6 @@ CREATE TABLE payment_ledger (
     at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (order_id, kind)
 );
+
+INSERT INTO schema_compatibility (component, min_compatible)
+VALUES ('_sqlx_migrations', 20261121000001);

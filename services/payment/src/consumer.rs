@@ -112,9 +112,35 @@ fn intent(event: InventoryReserved) -> Result<Intent, HandlerError> {
         .ok()
         .and_then(|time| time.replace_nanosecond(u32::try_from(deadline.nanos).ok()?).ok())
         .ok_or_else(|| invalid("no time as deadline"))?;
-    Ok(Intent {
-        amount: Money::new(amount.minor_units, currency),
-        token: CardToken::new(event.payment_token),
-        deadline,
-    })
+    let token = CardToken::parse(event.payment_token).ok_or_else(|| invalid("no card token"))?;
+    Ok(Intent { amount: Money::new(amount.minor_units, currency), token, deadline })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reserved(token: &str) -> InventoryReserved {
+        InventoryReserved {
+            amount: Some(portolan_proto::common::v1::Money {
+                minor_units: 1,
+                currency: "GBP".to_owned(),
+            }),
+            payment_token: token.to_owned(),
+            deadline: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            ..InventoryReserved::default()
+        }
+    }
+
+    #[test]
+    fn a_token_that_no_provider_accepts_is_poison_and_not_repeated_in_the_detail() {
+        assert!(intent(reserved("tok_ok")).is_ok());
+        let long = "4".repeat(201);
+        for token in ["", "42\0", "42 42", &long] {
+            let Err(HandlerError::Poison { reason, detail }) = intent(reserved(token)) else {
+                panic!("{token:?} was taken");
+            };
+            assert_eq!((reason, detail.contains("42")), ("invalid_event", false));
+        }
+    }
 }

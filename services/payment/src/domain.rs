@@ -1,4 +1,8 @@
 //! What a payment is and how it changes: pure, no I/O.
+//!
+//! A cancellation of an order whose payment is captured, and an approval of a payment that is
+//! declined or was cancelled without a call, could be ignored like what merely comes late; they are
+//! impossible on purpose, so that somebody is alerted, because money and order then disagree.
 
 mod backoff;
 mod machine;

@@ -15,6 +15,12 @@ use crate::{
     domain::{Answer, CardToken, Step},
 };
 
+/// The most that is read of an answer, in bytes. Real ones have a few hundred.
+const MAX_BODY: usize = 64 * 1024;
+
+/// The most that is kept of a text that the provider wrote, in characters.
+const MAX_TEXT: usize = 200;
+
 /// A client of the provider. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Provider {
@@ -73,6 +79,11 @@ enum Silence {
     Http(#[source] reqwest::Error),
     #[error("HTTP status {0}")]
     Status(reqwest::StatusCode),
+    #[error("the answer is longer than {MAX_BODY} bytes")]
+    TooLong,
+    // Not the error itself, which may quote all of the answer.
+    #[error("the answer cannot be read ({0:?})")]
+    Unreadable(serde_json::error::Category),
     #[error("the outcome {0:?} is no answer to the question")]
     Outcome(String),
     #[error("the payment lacks what the question needs")]
@@ -140,7 +151,7 @@ impl Provider {
                 self.post("/v1/voids", &body, trace).await?
             }
         };
-        answer(question.step, reply)
+        answer(question.step, &reply)
     }
 
     async fn post(
@@ -152,26 +163,43 @@ impl Provider {
         let request = self.http.post(format!("{}{path}", self.url)).json(body);
         let request =
             if trace.is_none() { request } else { request.header("traceparent", trace.as_str()) };
-        let response = request.send().await.map_err(Silence::Http)?;
+        let mut response = request.send().await.map_err(Silence::Http)?;
         if !response.status().is_success() {
             return Err(Silence::Status(response.status()));
         }
-        response.json().await.map_err(Silence::Http)
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(Silence::Http)? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(Silence::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).map_err(|error| Silence::Unreadable(error.classify()))
     }
 }
 
-fn answer(step: Step, reply: Reply) -> Result<Answer, Silence> {
-    let code = reply.code.unwrap_or_else(|| reply.outcome.clone());
+fn answer(step: Step, reply: &Reply) -> Result<Answer, Silence> {
+    let code = text(reply.code.as_deref().unwrap_or_default(), &reply.outcome);
     match (step, reply.outcome.as_str()) {
-        (Step::Authorize, "approved") => Ok(Answer::Approved { reference: reply.reference }),
+        (Step::Authorize, "approved") => {
+            Ok(Answer::Approved { reference: text(&reply.reference, &reply.outcome) })
+        }
         (Step::Authorize, "declined" | "refused") => Ok(Answer::Declined { code }),
         (Step::Capture, "captured") => Ok(Answer::Captured),
         (Step::Capture, "refused") => Ok(Answer::CaptureRefused { code }),
         (Step::Void, "voided") => Ok(Answer::Voided),
         (Step::Void, "nothing_to_void") => Ok(Answer::NothingToVoid),
         (Step::Void, "refused") => Ok(Answer::VoidRefused { code }),
-        _ => Err(Silence::Outcome(reply.outcome)),
+        _ => Err(Silence::Outcome(text(&reply.outcome, ""))),
     }
+}
+
+/// What the database, logs and events can always take of a text that the provider wrote: its
+/// printable ASCII, cut to length, or the other text if nothing is left.
+fn text(written: &str, otherwise: &str) -> String {
+    let printable = |char: &char| matches!(char, ' '..='~');
+    let kept: String = written.chars().filter(printable).take(MAX_TEXT).collect();
+    if kept.trim().is_empty() { otherwise.to_owned() } else { kept }
 }
 
 #[cfg(test)]
@@ -184,9 +212,32 @@ mod tests {
 
     #[test]
     fn an_outcome_of_another_step_is_no_answer() {
-        assert!(answer(Step::Void, reply("captured")).is_err());
-        assert!(answer(Step::Capture, reply("declined")).is_err());
-        assert!(answer(Step::Authorize, reply("pending")).is_err());
-        assert_eq!(answer(Step::Capture, reply("captured")).unwrap(), Answer::Captured);
+        assert!(answer(Step::Void, &reply("captured")).is_err());
+        assert!(answer(Step::Capture, &reply("declined")).is_err());
+        assert!(answer(Step::Authorize, &reply("pending")).is_err());
+        assert_eq!(answer(Step::Capture, &reply("captured")).unwrap(), Answer::Captured);
+    }
+
+    #[test]
+    fn what_the_provider_wrote_is_kept_only_as_far_as_it_can_be_stored() {
+        let code_of = |code: Option<&str>| {
+            let reply = Reply { code: code.map(ToOwned::to_owned), ..reply("refused") };
+            let Answer::CaptureRefused { code } = answer(Step::Capture, &reply).unwrap() else {
+                panic!("a refused capture is one");
+            };
+            code
+        };
+        assert_eq!(code_of(Some("authorization_expired")), "authorization_expired");
+        assert_eq!(code_of(Some("no\0 mo\u{202e}re\n")), "no more");
+        for nothing in [None, Some(""), Some(" "), Some("\0\u{1f4a5}")] {
+            assert_eq!(code_of(nothing), "refused");
+        }
+        assert_eq!(code_of(Some(&"x".repeat(600 * 1024))), "x".repeat(200));
+        let reference =
+            |reference: &str| Reply { reference: reference.to_owned(), ..reply("approved") };
+        for (written, kept) in [("ref\0 1", "ref 1"), ("\0", "approved"), ("", "approved")] {
+            let kept = Answer::Approved { reference: kept.to_owned() };
+            assert_eq!(answer(Step::Authorize, &reference(written)).unwrap(), kept);
+        }
     }
 }

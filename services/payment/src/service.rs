@@ -53,8 +53,8 @@ impl Service for PaymentService {
 
         let provider = Provider::new(&config.psp)?;
         let check = ctx.readiness.register("provider", false);
-        let soft = ctx.tasks.soft();
-        ctx.tasks.spawn("provider watch", watch_provider(provider.clone(), check, soft.clone()));
+        let watch = watch_provider(provider.clone(), check, ctx.tasks.soft());
+        ctx.tasks.spawn("provider watch", watch);
 
         let settlement = Settlement {
             pool: pool.clone(),
@@ -64,7 +64,7 @@ impl Service for PaymentService {
             backoff: config.psp.backoff(),
         };
         let (worker, jobs) = Worker::new(settlement, provider, config.psp);
-        ctx.tasks.spawn("payment worker", worker.run(soft));
+        ctx.tasks.spawn("payment worker", worker.run(ctx.tasks.clone()));
 
         let handler = Arc::new(PaymentEvents::new(jobs));
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;

@@ -21,3 +21,14 @@ pub enum Error {
     #[error("{0} rows changed where others were expected")]
     RowCount(u64),
 }
+
+impl Error {
+    /// Whether the database is away or overwhelmed, so that the next statement would fare no
+    /// better. A conflict over a row (SQLSTATE 40 and 55) is not.
+    pub fn is_outage(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let conflict = code.is_some_and(|code| code.starts_with("40") || code.starts_with("55"));
+        portolan_runtime::database::is_transient(error) && !conflict
+    }
+}

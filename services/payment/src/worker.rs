@@ -8,12 +8,17 @@
 //!   scanned as well, for what was lost on the way and what is to be repeated.
 //! - Repetitions never take more than half of the calls, so that a few cards that hang do not hold
 //!   up everybody else's first attempt.
+//! - Each call is a task of its own: an answer that comes while the worker waits for the database
+//!   is an answer, not a timeout.
+//! - While the provider is away no calls are made, so that it is not hammered when it comes back.
+
+mod breaker;
+mod slots;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use portolan_kernel::OrderId;
-use portolan_runtime::telemetry::TraceContext;
+use portolan_runtime::{Tasks, telemetry::TraceContext};
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
@@ -21,6 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use self::{
+    breaker::{Breaker, Probe},
+    slots::{Slot, Slots},
+};
 use crate::{
     app::{Answered, Settlement},
     config::ProviderConfig,
@@ -57,13 +66,22 @@ pub struct Worker {
     handed_over: mpsc::Receiver<Vec<OrderId>>,
 }
 
-/// A call's answer, and whether the call was a repetition.
-type Reply = (Answered, bool);
+/// What a task of the worker has to say.
+enum Reply {
+    /// The answer to a call, which keeps its slot until the answer is taken.
+    Call(Answered, Slot),
+    /// Whether the provider answered a probe.
+    Probe(bool),
+}
 
 struct Round {
-    calls: FuturesUnordered<BoxFuture<'static, Reply>>,
-    /// How many of the calls are repetitions.
-    repeated: usize,
+    tasks: Tasks,
+    stop: CancellationToken,
+    replies: mpsc::Receiver<Reply>,
+    /// For the tasks. There is room for every call and the one probe.
+    reply: mpsc::Sender<Reply>,
+    slots: Slots,
+    breaker: Breaker,
     /// Handed over, not yet claimed.
     fresh: VecDeque<OrderId>,
     /// Whether the table may hold more that is due.
@@ -78,17 +96,18 @@ impl Worker {
         (Self { settlement, provider, config, handed_over }, Jobs(sender))
     }
 
-    /// Works until `stop`, then until the calls under way are answered and written down.
+    /// Works until the tasks are to stop, then until the calls under way are answered and written
+    /// down.
     ///
     /// # Errors
     /// None: whatever fails is tried again.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut round = Round::new();
+    pub async fn run(mut self, tasks: Tasks) -> anyhow::Result<()> {
+        let mut round = Round::new(tasks, self.config.concurrency);
         let mut ticks = tokio::time::interval(SCAN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !(round.stopping && round.calls.is_empty()) {
-            self.wait(&mut round, &mut ticks, &stop).await;
-            if !round.stopping {
+        while !(round.stopping && round.slots.busy() == 0) {
+            self.wait(&mut round, &mut ticks).await;
+            if !round.stopping && !round.breaker.is_open() {
                 self.claim(&mut round).await;
             }
         }
@@ -96,10 +115,10 @@ impl Worker {
     }
 
     /// Waits for one thing to happen.
-    async fn wait(&mut self, round: &mut Round, ticks: &mut Interval, stop: &CancellationToken) {
+    async fn wait(&mut self, round: &mut Round, ticks: &mut Interval) {
         tokio::select! {
-            Some(reply) = round.calls.next(), if !round.calls.is_empty() => {
-                let answers = round.take(reply);
+            Some(reply) = round.replies.recv() => {
+                let answers = self.take(round, reply);
                 self.settle(answers).await;
             }
             Some(orders) = self.handed_over.recv(), if round.fresh.is_empty() && !round.stopping => {
@@ -108,41 +127,61 @@ impl Worker {
                     round.fresh.extend(more);
                 }
             }
-            _ = ticks.tick(), if !round.stopping => {
+            // While stopping as well: a call that panicked leaves nothing but its slot.
+            _ = ticks.tick() => {
                 round.scan = true;
-                self.measure(round.calls.len()).await;
+                self.measure(round).await;
             }
-            () = stop.cancelled(), if !round.stopping => round.stopping = true,
+            () = round.stop.cancelled(), if !round.stopping => round.stopping = true,
         }
+    }
+
+    /// The answer in this reply and in all others that are there already.
+    fn take(&self, round: &mut Round, first: Reply) -> Vec<Answered> {
+        let mut answers = Vec::new();
+        let mut next = Some(first);
+        while let Some(reply) = next {
+            let probe = match reply {
+                Reply::Call(answered, slot) => {
+                    drop(slot);
+                    let known = answered.answer != Answer::Unknown;
+                    answers.push(answered);
+                    round.breaker.heard(known)
+                }
+                Reply::Probe(up) => round.breaker.probed(up),
+            };
+            match probe {
+                Probe::None => {}
+                Probe::Now => self.probe(round, Duration::ZERO),
+                Probe::AfterPause => self.probe(round, self.config.backoff().cap),
+            }
+            next = round.replies.try_recv().ok();
+        }
+        answers
     }
 
     /// Takes as many jobs as there may be calls, what was handed over first.
     async fn claim(&self, round: &mut Round) {
-        let free = self.config.concurrency.saturating_sub(round.calls.len());
-        if free > 0 && !round.fresh.is_empty() {
-            let count = free.min(round.fresh.len());
+        let count = round.slots.for_handed(round.scan).min(round.fresh.len());
+        if count > 0 {
             let orders = round.fresh.drain(..count).collect();
             self.start(round, &Due::Of(orders), count).await;
         }
-        let free = self.config.concurrency.saturating_sub(round.calls.len());
-        let limit = free.min(self.repetitions().saturating_sub(round.repeated));
+        let limit = round.slots.for_scan();
         if round.scan && limit > 0 {
             let found = self.start(round, &Due::Any, limit).await;
             round.scan = found == limit;
         }
     }
 
-    /// How many calls may be repetitions.
-    fn repetitions(&self) -> usize {
-        self.config.concurrency.div_ceil(2)
-    }
-
-    async fn start(&self, round: &mut Round, due: &Due, limit: usize) -> usize {
+    async fn start(&self, round: &Round, due: &Due, limit: usize) -> usize {
         match store::claim(&self.settlement.pool, due, limit, self.config.lease()).await {
             Ok(jobs) => {
                 let found = jobs.len();
+                let handed = matches!(due, Due::Of(_));
                 for job in jobs {
-                    self.call(round, job);
+                    let slot = round.slots.take(handed, job.call.attempt > 1);
+                    self.call(round, job, slot);
                 }
                 found
             }
@@ -154,9 +193,7 @@ impl Worker {
         }
     }
 
-    fn call(&self, round: &mut Round, job: Job) {
-        let repeated = job.call.attempt > 1;
-        round.repeated += usize::from(repeated);
+    fn call(&self, round: &Round, job: Job, slot: Slot) {
         let provider = self.provider.clone();
         let clock = Arc::clone(&self.settlement.clock);
         let span = tracing::info_span!(
@@ -168,29 +205,41 @@ impl Worker {
             trace_id = tracing::field::Empty,
         );
         let trace = within(&job.trace, &span);
+        let reply = round.reply.clone();
         let call = async move {
             let started = clock.now();
             let answer = provider.ask(&job.question, &trace).await;
             observe(&job, &answer, (clock.now() - started).as_seconds_f64());
             let answered = Answered { order: job.question.order, call: job.call, answer, trace };
-            (answered, repeated)
+            // Fails only if the worker is gone, and then the lease ends by itself.
+            let _ = reply.send(Reply::Call(answered, slot)).await;
         };
-        round.calls.push(call.instrument(span).boxed());
+        round.tasks.spawn_request(call.instrument(span));
+    }
+
+    /// Finds out, after a pause, whether the provider answers at all.
+    fn probe(&self, round: &Round, pause: Duration) {
+        let provider = self.provider.clone();
+        let (reply, stop) = (round.reply.clone(), round.stop.clone());
+        let probe = async move {
+            tokio::time::sleep(pause).await;
+            let _ = reply.send(Reply::Probe(provider.is_up().await)).await;
+        };
+        round.tasks.spawn_request(async move {
+            stop.run_until_cancelled(probe).await;
+        });
     }
 
     /// Writes answers down. If that fails for good the leases end by themselves and the questions
     /// are asked again.
     async fn settle(&self, answers: Vec<Answered>) {
+        if answers.is_empty() {
+            return;
+        }
         let Err(error) = self.settle_together(&answers).await else { return };
         let error = portolan_runtime::one_line(&error);
         tracing::warn!(error, answers = answers.len(), "answers were not written down together");
-        for answered in answers {
-            let order = answered.order;
-            if let Err(error) = self.settlement.settle(&[answered]).await {
-                let error = portolan_runtime::one_line(&error);
-                tracing::error!(error, order.id = %order, "an answer was not written down");
-            }
-        }
+        self.settle_each(answers).await;
     }
 
     async fn settle_together(&self, answers: &[Answered]) -> Result<(), store::Error> {
@@ -205,9 +254,33 @@ impl Worker {
         }
     }
 
-    async fn measure(&self, in_flight: usize) {
+    /// So that one answer that cannot be written down does not take the others with it. If it is
+    /// the database that is away the others are not even tried: each would wait as long as the
+    /// first, and a shutdown would not end in time.
+    async fn settle_each(&self, answers: Vec<Answered>) {
+        let mut answers = answers.into_iter();
+        while let Some(answered) = answers.next() {
+            let order = answered.order;
+            let Err(error) = self.settlement.settle(&[answered]).await else { continue };
+            let away = error.is_outage();
+            let error = portolan_runtime::one_line(&error);
+            tracing::error!(error, order.id = %order, "an answer was not written down");
+            if away {
+                let lost = answers.len();
+                tracing::error!(answers = lost, "the other answers were not written down either");
+                return;
+            }
+        }
+    }
+
+    async fn measure(&self, round: &Round) {
+        let open = if round.breaker.is_open() { 1.0 } else { 0.0 };
+        metrics::gauge!("portolan_payment_provider_open").set(open);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("portolan_payment_calls_in_flight").set(in_flight as f64);
+        metrics::gauge!("portolan_payment_calls_in_flight").set(round.slots.busy() as f64);
+        if round.stopping {
+            return;
+        }
         if let Ok((waiting, age)) = store::waiting(&self.settlement.pool).await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("portolan_payment_jobs_waiting").set(waiting as f64);
@@ -217,26 +290,19 @@ impl Worker {
 }
 
 impl Round {
-    fn new() -> Self {
+    fn new(tasks: Tasks, concurrency: usize) -> Self {
+        let (reply, replies) = mpsc::channel(concurrency + 1);
         Self {
-            calls: FuturesUnordered::new(),
-            repeated: 0,
+            stop: tasks.soft(),
+            tasks,
+            replies,
+            reply,
+            slots: Slots::new(concurrency),
+            breaker: Breaker::new(concurrency),
             fresh: VecDeque::new(),
             scan: true,
             stopping: false,
         }
-    }
-
-    /// This reply and all others that are there already.
-    fn take(&mut self, first: Reply) -> Vec<Answered> {
-        let mut answers = Vec::new();
-        let mut next = Some(first);
-        while let Some((answered, repeated)) = next {
-            self.repeated -= usize::from(repeated);
-            answers.push(answered);
-            next = self.calls.next().now_or_never().flatten();
-        }
-        answers
     }
 }
 

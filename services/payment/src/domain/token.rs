@@ -6,7 +6,17 @@ use std::fmt;
 pub struct CardToken(String);
 
 impl CardToken {
-    /// Wraps a token.
+    /// The longest token, in characters.
+    pub const MAX_LEN: usize = 200;
+
+    /// Reads a token from outside; none if no provider would ever accept it, because it is empty,
+    /// too long, or not graphic ASCII throughout.
+    pub fn parse(token: String) -> Option<Self> {
+        let graphic = token.bytes().all(|byte| byte.is_ascii_graphic());
+        (graphic && (1..=Self::MAX_LEN).contains(&token.len())).then_some(Self(token))
+    }
+
+    /// Wraps a token that was accepted before.
     pub fn new(token: String) -> Self {
         Self(token)
     }
@@ -26,6 +36,18 @@ impl fmt::Debug for CardToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_1_to_200_graphic_ascii_characters() {
+        let longest = "x".repeat(200);
+        for good in ["!", "~", "tok_ok_7", &longest] {
+            assert_eq!(CardToken::parse(good.to_owned()).unwrap().expose(), good);
+        }
+        let longer = "x".repeat(201);
+        for bad in ["", " ", "tok ok", "tok\0", "tok\n", "t\u{f6}k", "\u{7f}", &longer] {
+            assert!(CardToken::parse(bad.to_owned()).is_none(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn a_card_token_does_not_show_in_debug_output() {

@@ -3,6 +3,7 @@
 
 mod interleavings;
 mod jobs;
+mod outages;
 mod payments;
 mod psp;
 mod replicas;

@@ -129,15 +129,25 @@ pub(crate) struct Shop {
     pub(crate) db: TestDb,
     pub(crate) replicas: Vec<Context>,
     psp_url: String,
+    timeout_ms: u64,
 }
 
 impl Shop {
     pub(crate) async fn start(psp_url: &str, replicas: usize) -> Self {
+        Self::start_with_timeout(psp_url, replicas, CALL_TIMEOUT_MS).await
+    }
+
+    pub(crate) async fn start_with_timeout(
+        psp_url: &str,
+        replicas: usize,
+        timeout_ms: u64,
+    ) -> Self {
         portolan_runtime::install_crypto();
         let db = TestDb::new(&[&portolan_messaging::MIGRATOR, &portolan_payment::MIGRATOR]).await;
         let mut kafka = TestKafka::new(&portolan_proto::TOPICS).await;
         kafka.create(&["portolan.dlq.payment.v1"]).await;
-        let mut shop = Self { kafka, db, replicas: Vec::new(), psp_url: psp_url.to_owned() };
+        let psp_url = psp_url.to_owned();
+        let mut shop = Self { kafka, db, replicas: Vec::new(), psp_url, timeout_ms };
         for _ in 0..replicas {
             shop.add_replica().await;
         }
@@ -152,7 +162,7 @@ impl Shop {
 
     pub(crate) fn provider(&self) -> ProviderConfig {
         ProviderConfig {
-            timeout_ms: CALL_TIMEOUT_MS,
+            timeout_ms: self.timeout_ms,
             concurrency: 8,
             retry_base_ms: 50,
             retry_cap_ms: 200,
