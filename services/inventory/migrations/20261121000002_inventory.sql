@@ -76,4 +76,5 @@ CREATE TABLE stock_ledger (
 -- A SKU has one beginning.
 CREATE UNIQUE INDEX stock_ledger_initial ON stock_ledger (sku) WHERE kind = 'initial';
 
-INSERT INTO schema_compatibility (component, min_compatible) VALUES ('inventory', 20261121000002);
+-- The component is the name of the migration table.
+INSERT INTO schema_compatibility (component, min_compatible) VALUES ('_sqlx_migrations', 20261121000002);

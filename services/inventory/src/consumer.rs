@@ -17,6 +17,10 @@ use crate::{
 /// The service's consumer group.
 pub const GROUP: Group = Group { id: 2, name: "inventory" };
 
+/// What an event weighs that moves the lines of an order without naming them: about what the mean
+/// order has.
+const MEAN_LINES: usize = 25;
+
 /// Applies orders' events to reservations and stock.
 #[derive(Debug)]
 pub struct OrderHandler {
@@ -34,11 +38,15 @@ impl OrderHandler {
 impl Handler for OrderHandler {
     type Applied = Applied;
 
+    /// Lines: each is a row to lock and a ledger entry to write.
     fn weight(&self, record: &Record) -> usize {
-        if !record.is::<OrderPlaced>() {
-            return 1;
+        if record.is::<OrderPlaced>() {
+            record.decode::<OrderPlaced>().map_or(1, |placed| placed.lines.len().max(1))
+        } else if record.is::<OrderConfirmed>() || record.is::<OrderCancelled>() {
+            MEAN_LINES
+        } else {
+            1
         }
-        record.decode::<OrderPlaced>().map_or(1, |placed| placed.lines.len().max(1))
     }
 
     async fn apply(
@@ -143,4 +151,44 @@ fn copied(placed: OrderPlaced) -> Result<Placed, HandlerError> {
 
 fn invalid(detail: &str) -> HandlerError {
     HandlerError::poison("invalid_event", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_kernel::{OrderId, RandomIds, SystemClock};
+    use portolan_proto::{Event, common::v1::PricedLine, events::v1::OrderCompleted};
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn weight<E: Event>(event: &E) -> usize {
+        let record = Record {
+            event_id: Uuid::nil(),
+            event_type: E::TYPE.to_owned(),
+            source: "/portolan/order".to_owned(),
+            time: OffsetDateTime::UNIX_EPOCH,
+            version: 1,
+            key: OrderId(Uuid::nil()),
+            trace: TraceContext::default(),
+            payload: event.encode_to_vec(),
+            topic: E::TOPIC.name().to_owned(),
+            partition: 0,
+            offset: 0,
+        };
+        OrderHandler::new(Arc::new(SystemClock), Arc::new(RandomIds(SystemClock))).weight(&record)
+    }
+
+    #[test]
+    fn a_record_weighs_as_much_as_the_lines_that_it_moves() {
+        let placed = |lines| OrderPlaced {
+            lines: vec![PricedLine::default(); lines],
+            ..OrderPlaced::default()
+        };
+        assert_eq!(weight(&placed(541)), 541);
+        assert_eq!(weight(&placed(0)), 1);
+        assert_eq!(weight(&OrderConfirmed::default()), MEAN_LINES);
+        assert_eq!(weight(&OrderCancelled::default()), MEAN_LINES);
+        assert_eq!(weight(&OrderCompleted::default()), 1);
+    }
 }

@@ -41,5 +41,6 @@ CREATE TABLE mail_ledger (
     PRIMARY KEY (message_id, attempt)
 );
 
+-- The component is the name of the migration table.
 INSERT INTO schema_compatibility (component, min_compatible)
-VALUES ('notification', 20261121000003);
+VALUES ('_sqlx_migrations', 20261121000003);

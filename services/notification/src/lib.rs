@@ -13,6 +13,8 @@
 //!   a message twice, under one id: that is as good as it gets, and the mail ledger shows it.
 //! * An attempt is counted and committed before it is made, outside any transaction, under a lease:
 //!   two replicas do not send one message at once, and a crashed one's messages are taken over.
+//! * Only a replica with a mail server touches what was queued for one; one without records what it
+//!   consumes as sent, in the same transaction, and sends nothing.
 //!
 //! Failure: without its broker the service has nothing to do, so it is unready; a mail server that
 //! is away or busy is tried again with growing pauses; one that refuses for good ends in FAILED.
@@ -82,8 +84,12 @@ impl Service for Notification {
         let relay = Relay::new(pool.clone(), &config.kafka)?;
         let waker = relay.waker();
         relay.spawn(&ctx);
-        let worker = spawn_delivery(&ctx, &pool, &config.smtp, waker.clone())?;
-        let mode = if config.smtp.url.is_some() { Mode::Send } else { Mode::Record };
+        let mailer = Mailer::new(&config.smtp)?;
+        let mode = if mailer.is_some() { Mode::Send } else { Mode::Record };
+        let worker = Arc::new(Notify::new());
+        if let Some(mailer) = mailer {
+            spawn_delivery(&ctx, &pool, mailer, &config.smtp, &worker, waker.clone());
+        }
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
         maintain_partitions(&ctx, &pool).await?;
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
@@ -94,26 +100,30 @@ impl Service for Notification {
     }
 }
 
-/// Starts the worker; returns what wakes it. Without a mail server it only has to do what an
-/// earlier configuration with one left behind.
+/// Starts the worker, only where there is a mail server: what waits for one (an earlier
+/// configuration had it, or another replica has) must not be taken by a replica that has none.
 fn spawn_delivery(
     ctx: &Context,
     pool: &PgPool,
+    mailer: Mailer,
     config: &SmtpConfig,
+    wake: &Arc<Notify>,
     relay: Waker,
-) -> anyhow::Result<Arc<Notify>> {
-    let wake = Arc::new(Notify::new());
+) {
     let delivery = Delivery {
         pool: pool.clone(),
-        mailer: Mailer::new(config)?,
+        mailer,
         policy: config.policy(),
         concurrency: config.concurrency,
         lease: config.lease(),
         clock: ctx.clock.clone(),
         ids: ctx.ids.clone(),
-        wake: Arc::clone(&wake),
+        wake: Arc::clone(wake),
         relay,
     };
-    ctx.tasks.spawn("notification-delivery", delivery.run(ctx.tasks.soft()));
-    Ok(wake)
+    let stop = ctx.tasks.soft();
+    ctx.tasks.spawn("notification-delivery", async move {
+        delivery.run(stop).await;
+        Ok(())
+    });
 }

@@ -2,6 +2,9 @@ use sqlx::PgConnection;
 
 use crate::domain::{Entry, Level, Levels, Sku};
 
+/// The most ledger entries in one statement.
+const MAX_ENTRIES: usize = 4096;
+
 /// The levels of these SKUs, locked in byte order; those not in the catalogue are absent.
 pub(crate) async fn lock_levels(
     conn: &mut PgConnection,
@@ -58,14 +61,19 @@ pub(crate) async fn save_levels(
     Ok((done.rows_affected(), skus.len()))
 }
 
-/// Writes ledger entries.
+/// Writes ledger entries, a bounded number with each statement: an order may have any number of
+/// lines, and every statement must end within the database's statement timeout.
 pub(crate) async fn insert_entries(
     conn: &mut PgConnection,
     entries: &[Entry],
 ) -> Result<(), sqlx::Error> {
-    if entries.is_empty() {
-        return Ok(());
+    for chunk in entries.chunks(MAX_ENTRIES) {
+        insert_chunk(conn, chunk).await?;
     }
+    Ok(())
+}
+
+async fn insert_chunk(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
     let causes: Vec<_> = entries.iter().map(|entry| entry.cause).collect();
     let skus: Vec<_> = entries.iter().map(|entry| entry.sku.as_str().to_owned()).collect();
     let kinds: Vec<_> = entries.iter().map(|entry| entry.kind.as_str().to_owned()).collect();

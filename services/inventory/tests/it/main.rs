@@ -3,4 +3,5 @@
 mod catalogue;
 mod orders;
 mod replicas;
+mod schema;
 mod support;

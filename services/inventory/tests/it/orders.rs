@@ -232,6 +232,40 @@ async fn an_order_of_541_lines_is_reserved_and_committed() {
 }
 
 #[tokio::test]
+async fn the_ledger_of_a_huge_order_is_written_in_pieces() {
+    const LINES: usize = 4_500;
+    let shop = Shop::open().await;
+    let skus: Vec<String> = (0..LINES).map(|n| format!("{n:05}")).collect();
+    for statement in [
+        "INSERT INTO product SELECT lpad(n::text, 5, '0'), 'p', 85, 'GBP'
+         FROM generate_series(0, 4499) AS n",
+        "INSERT INTO stock SELECT sku, 4, 4, 0 FROM product",
+        "INSERT INTO stock_ledger
+             (cause, sku, kind, delta_on_hand, delta_available, delta_reserved)
+         SELECT gen_random_uuid(), sku, 'initial', 4, 4, 0 FROM product",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN
+             IF (SELECT count(*) FROM entry) > 4096 THEN RAISE 'too many at once'; END IF;
+             RETURN NULL;
+         END $$",
+        "CREATE TRIGGER refuse AFTER INSERT ON stock_ledger
+         REFERENCING NEW TABLE AS entry FOR EACH STATEMENT EXECUTE FUNCTION refuse()",
+    ] {
+        sqlx::query(statement).execute(shop.pool()).await.unwrap();
+    }
+    let inventory = shop.replica().await;
+    let order = new_order();
+    let lines: Vec<(&str, u32)> = skus.iter().map(|sku| (sku.as_str(), 3)).collect();
+    let event = shop.place(order, &lines).await;
+    shop.until_consumed(event).await;
+
+    assert_eq!(shop.state(order).await.as_deref(), Some("RESERVED"));
+    assert_eq!(shop.ledger(order).await.len(), LINES);
+    shop.audit().await;
+    inventory.stop().await;
+}
+
+#[tokio::test]
 async fn the_whole_topic_again_with_an_empty_inbox_changes_nothing() {
     let shop = Shop::open().await;
     let mut inventory = shop.replica().await;

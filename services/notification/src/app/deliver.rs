@@ -1,6 +1,6 @@
 //! Hands messages to the mail server: claim and count the attempt, commit, send outside any
-//! transaction, write the result back. A process that dies in between leaves a lease that runs
-//! out, and the next attempt carries the same `Message-ID`.
+//! transaction, write the result back as soon as it is known. A process that dies in between leaves
+//! a lease that runs out, and the next attempt carries the same `Message-ID`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,13 +13,16 @@ use portolan_proto::{
 };
 use portolan_runtime::{database, telemetry::TraceContext};
 use sqlx::PgPool;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::{
     domain::{Kind, Next, RetryPolicy, Verdict, message_id, next},
-    mail::{Mail, Mailer},
+    mail::{Farewell, Mail, Mailer},
     store::{self, Claimed, Finished},
 };
 
@@ -28,8 +31,10 @@ pub(super) const VERSION: i64 = 1;
 
 /// How often to look for notifications that are due, when nothing wakes the worker.
 const TICK: Duration = Duration::from_secs(1);
-/// The pause after the database failed.
+/// The pause after the database was away.
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+/// The pause after the database refused for a reason that waiting may not cure.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// The worker that sends.
 #[derive(Debug)]
@@ -61,11 +66,9 @@ struct Attempt {
 }
 
 impl Delivery {
-    /// Sends until `stop`. What is being sent then is finished first.
-    ///
-    /// # Errors
-    /// The database refuses for a reason that waiting does not cure.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    /// Sends until `stop`. What is being sent then is finished first. Whatever the database says,
+    /// this goes on: the rest of the service must not end with it.
+    pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let pause = match self.pass().await {
                 Ok(0) => TICK,
@@ -74,7 +77,10 @@ impl Delivery {
                     tracing::warn!(%error, "nothing sent; trying again");
                     DATABASE_PAUSE
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(%error, "nothing sent; trying again");
+                    REFUSED_PAUSE
+                }
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -82,27 +88,47 @@ impl Delivery {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        Ok(())
     }
 
-    /// Claims what is due, tries to send it, and writes the results back. Returns how many were
-    /// tried.
+    /// Claims what is due, tries to send it, and writes each result back without waiting for
+    /// slower ones. Returns how many were tried.
     ///
     /// # Errors
-    /// The database's. What was claimed is tried again after its lease.
+    /// The database's, when nothing could be claimed.
     pub async fn pass(&self) -> Result<usize, sqlx::Error> {
         let until = Instant::now() + self.lease;
         let claimed = store::claim(&self.pool, self.concurrency.into(), self.lease).await?;
-        let attempts = join_all(claimed.into_iter().map(|claimed| self.attempt(claimed))).await;
-        if attempts.is_empty() {
-            return Ok(0);
-        }
-        self.settle(&attempts, until).await?;
-        self.relay.wake();
-        Ok(attempts.len())
+        let tried = claimed.len();
+        let (done, results) = mpsc::channel(tried.max(1));
+        let sending = async move {
+            join_all(claimed.into_iter().map(|claimed| self.deliver(claimed, &done))).await;
+        };
+        tokio::join!(sending, self.settle_all(results, until));
+        Ok(tried)
     }
 
-    async fn attempt(&self, claimed: Claimed) -> Attempt {
+    /// Attempts one message, reports the result, and only then takes leave of the mail server.
+    async fn deliver(&self, claimed: Claimed, done: &mpsc::Sender<Attempt>) {
+        let (attempt, farewell) = self.attempt(claimed).await;
+        let order = attempt.claimed.order;
+        if done.send(attempt).await.is_err() {
+            tracing::error!(%order, "a result was lost; the message will be sent again");
+        }
+        farewell.say().await;
+    }
+
+    /// Writes results back until there are no more senders: those that are there, then those that
+    /// came meanwhile.
+    async fn settle_all(&self, mut results: mpsc::Receiver<Attempt>, until: Instant) {
+        let mut ready = Vec::new();
+        while results.recv_many(&mut ready, results.max_capacity()).await > 0 {
+            self.settle(&ready, until).await;
+            self.relay.wake();
+            ready.clear();
+        }
+    }
+
+    async fn attempt(&self, claimed: Claimed) -> (Attempt, Farewell) {
         let span = tracing::info_span!(
             "send notification",
             otel.kind = "client",
@@ -117,14 +143,33 @@ impl Delivery {
             ending: &claimed.ending,
             date: claimed.created_at,
         };
-        let verdict = self.mailer.send(&mail).instrument(span.clone()).await;
+        let (verdict, farewell) = self.mailer.send(&mail).instrument(span.clone()).await;
         span.in_scope(|| count(&verdict));
-        Attempt { claimed, verdict, span }
+        (Attempt { claimed, verdict, span }, farewell)
     }
 
-    /// Writes results back, again and again while the lease lasts: what the mail server accepted
-    /// should not be sent again only because the database was away for a moment.
-    async fn settle(&self, attempts: &[Attempt], until: Instant) -> Result<(), sqlx::Error> {
+    /// Writes results back. If the database refuses them together, each is written by itself, so
+    /// that one that cannot be written takes no other with it.
+    async fn settle(&self, attempts: &[Attempt], until: Instant) {
+        let Err(error) = self.settle_patiently(attempts, until).await else { return };
+        if attempts.len() == 1 || database::is_transient(&error) {
+            return report(attempts, &error);
+        }
+        tracing::warn!(%error, "results not written together; writing each by itself");
+        for attempt in attempts.chunks(1) {
+            if let Err(error) = self.settle_patiently(attempt, until).await {
+                report(attempt, &error);
+            }
+        }
+    }
+
+    /// Tries again and again while the lease lasts: what the mail server accepted should not be
+    /// sent again only because the database was away for a moment.
+    async fn settle_patiently(
+        &self,
+        attempts: &[Attempt],
+        until: Instant,
+    ) -> Result<(), sqlx::Error> {
         loop {
             match self.try_settle(attempts).await {
                 Err(error)
@@ -147,7 +192,7 @@ impl Delivery {
             .map(|one| (one.claimed.order, one.claimed.ending.kind(), one.claimed.attempt))
             .collect();
         let mut tx = self.pool.begin().await?;
-        store::record_acceptances(&mut tx, &accepted, self.mailer.via()).await?;
+        store::record_acceptances(&mut tx, &accepted, Mailer::VIA).await?;
         let counted = store::finish(&mut tx, &finished).await?;
         let events: Vec<Outgoing> = attempts
             .iter()
@@ -198,6 +243,15 @@ impl Delivery {
                 Some(Outgoing::new(id, order, VERSION, at, trace, &event))
             }
         }
+    }
+}
+
+/// Says which results are lost. The messages are sent again after their lease.
+fn report(attempts: &[Attempt], error: &sqlx::Error) {
+    for Attempt { claimed, span, .. } in attempts {
+        span.in_scope(|| {
+            tracing::error!(order.id = %claimed.order, %error, "a result was not written");
+        });
     }
 }
 

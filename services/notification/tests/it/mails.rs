@@ -12,7 +12,7 @@ use crate::{
     support::{Office, PATIENCE, new_order},
 };
 
-fn to(server: &MailServer) -> SmtpConfig {
+pub(crate) fn to(server: &MailServer) -> SmtpConfig {
     SmtpConfig {
         url: Some(server.url()),
         recipient_template: "{user}@customers.test".to_owned(),

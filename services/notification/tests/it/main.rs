@@ -3,5 +3,7 @@
 
 mod endings;
 mod mails;
+mod schema;
 mod smtp;
 mod support;
+mod trouble;

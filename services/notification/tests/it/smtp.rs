@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::{AbortHandle, JoinSet},
 };
 
@@ -29,8 +30,9 @@ impl Received {
     }
 }
 
-#[derive(Default)]
 struct Shared {
+    /// Closed until the test lets the late answers out.
+    gate: Semaphore,
     answers: Mutex<VecDeque<&'static str>>,
     attempts: Mutex<Vec<String>>,
     accepted: Mutex<Vec<Received>>,
@@ -43,12 +45,17 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    /// Answers the first ends of `DATA` with these lines, and every later one with 250.
+    /// Answers the first ends of `DATA` with these lines, and every later one with 250. An answer
+    /// that begins with `late ` waits for [`Self::answer_the_late`].
     pub(crate) async fn start(answers: &[&'static str]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared::default());
-        shared.answers.lock().unwrap().extend(answers);
+        let shared = Arc::new(Shared {
+            gate: Semaphore::new(0),
+            answers: Mutex::new(answers.iter().copied().collect()),
+            attempts: Mutex::default(),
+            accepted: Mutex::default(),
+        });
         let mut connections = JoinSet::new();
         let serve = {
             let shared = Arc::clone(&shared);
@@ -65,6 +72,11 @@ impl MailServer {
 
     pub(crate) fn url(&self) -> String {
         format!("smtp://127.0.0.1:{}", self.port)
+    }
+
+    /// Lets the late answers out.
+    pub(crate) fn answer_the_late(&self) {
+        self.shared.gate.close();
     }
 
     /// The `Message-ID` of every attempt, accepted or not.
@@ -103,7 +115,7 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>) -> Option<()> {
             "DATA" => {
                 stream.write_all(b"354 go ahead\r\n").await.ok()?;
                 let text = read_message(&mut stream).await?;
-                take(&shared, Received { recipient: recipient.clone(), text })
+                take(&shared, Received { recipient: recipient.clone(), text }).await
             }
             "QUIT" => "221 bye",
             _ => "500 what?",
@@ -126,10 +138,15 @@ async fn read_message(stream: &mut BufReader<TcpStream>) -> Option<String> {
     }
 }
 
-fn take(shared: &Shared, message: Received) -> &'static str {
+async fn take(shared: &Shared, message: Received) -> &'static str {
     let id = message.header("Message-ID").unwrap_or_default().to_owned();
-    shared.attempts.lock().unwrap().push(id);
     let answer = shared.answers.lock().unwrap().pop_front().unwrap_or("250 taken");
+    shared.attempts.lock().unwrap().push(id);
+    let answer = match answer.strip_prefix("late ") {
+        // Nobody ever adds a permit: this waits until the gate is closed for good.
+        Some(answer) => shared.gate.acquire().await.map_or(answer, |_| answer),
+        None => answer,
+    };
     if answer.starts_with('2') {
         shared.accepted.lock().unwrap().push(message);
     }
