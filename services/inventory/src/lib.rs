@@ -30,12 +30,12 @@ use std::sync::Arc;
 pub use config::Config;
 pub use consumer::{GROUP, OrderHandler};
 pub use grpc::Api;
-use portolan_messaging::{Relay, maintain_partitions, spawn_consumer, watch_broker};
+use portolan_messaging::{open, spawn_consumer};
 use portolan_proto::{Topic, inventory::v1::inventory_service_server::InventoryServiceServer};
 use portolan_runtime::{
     Context, Service,
     config::{ServerConfig, TelemetryConfig},
-    database, grpc as server,
+    grpc as server,
 };
 use sqlx::migrate::Migrator;
 
@@ -62,22 +62,13 @@ impl Service for Inventory {
     }
 
     async fn migrate(config: Config) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+        portolan_messaging::migrate(&config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
-        database::watch(&ctx, &pool).await;
-
-        let relay = Relay::new(pool.clone(), &config.kafka)?;
-        let waker = relay.waker();
-        relay.spawn(&ctx);
+        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone()));
-        maintain_partitions(&ctx, &pool).await?;
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
-        watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", false))?;
 
         let api = InventoryServiceServer::new(Api::new(pool, ctx.ids.clone()));
         server::serve(&ctx, tonic::service::Routes::new(api)).await

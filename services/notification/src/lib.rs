@@ -32,14 +32,14 @@ use std::sync::Arc;
 pub use config::{Config, SmtpConfig};
 pub use consumer::{GROUP, OrderHandler};
 pub use grpc::Api;
-use portolan_messaging::{Relay, Waker, maintain_partitions, spawn_consumer, watch_broker};
+use portolan_messaging::{Waker, open, spawn_consumer};
 use portolan_proto::{
     Topic, notification::v1::notification_service_server::NotificationServiceServer,
 };
 use portolan_runtime::{
     Context, Service,
     config::{ServerConfig, TelemetryConfig},
-    database, grpc as server,
+    grpc as server,
 };
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::sync::Notify;
@@ -72,18 +72,11 @@ impl Service for Notification {
     }
 
     async fn migrate(config: Config) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+        portolan_messaging::migrate(&config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
-        database::watch(&ctx, &pool).await;
-
-        let relay = Relay::new(pool.clone(), &config.kafka)?;
-        let waker = relay.waker();
-        relay.spawn(&ctx);
+        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
         let mailer = Mailer::new(&config.smtp)?;
         let mode = if mailer.is_some() { Mode::Send } else { Mode::Record };
         let worker = Arc::new(Notify::new());
@@ -91,9 +84,7 @@ impl Service for Notification {
             spawn_delivery(&ctx, &pool, mailer, &config.smtp, &worker, waker.clone());
         }
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
-        maintain_partitions(&ctx, &pool).await?;
         spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
-        watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", true))?;
 
         let api = NotificationServiceServer::new(Api::new(pool));
         server::serve(&ctx, tonic::service::Routes::new(api)).await

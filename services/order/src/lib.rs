@@ -26,12 +26,12 @@ use std::{
 use app::{Batcher, Changes, PlaceOrder};
 pub use config::{Config, OrdersConfig};
 use portolan_lock::LeaseLock;
-use portolan_messaging::{Relay, outbox};
+use portolan_messaging::{open, outbox};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
     order::v1::order_service_server::OrderServiceServer,
 };
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, database};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig};
 use sqlx::PgPool;
 
 /// The tables of the order database, beside those of the messaging crate.
@@ -56,22 +56,17 @@ impl Service for OrderProcess {
     }
 
     async fn migrate(config: Config) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+        portolan_messaging::migrate(&config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
-        serve(&config, &ctx, pool).await
+        serve(&config, &ctx).await
     }
 }
 
-async fn serve(config: &Config, ctx: &Context, pool: PgPool) -> anyhow::Result<()> {
-    database::watch(ctx, &pool).await;
-    portolan_messaging::maintain_partitions(ctx, &pool).await?;
-    let relay = Relay::new(pool.clone(), &config.kafka)?;
-    let (waker, changes) = (relay.waker(), Changes::default());
+async fn serve(config: &Config, ctx: &Context) -> anyhow::Result<()> {
+    let (pool, waker) = open(ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
+    let changes = Changes::default();
     let handler = consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
     portolan_messaging::spawn_consumer(
         ctx,
@@ -83,8 +78,6 @@ async fn serve(config: &Config, ctx: &Context, pool: PgPool) -> anyhow::Result<(
         waker.clone(),
     )
     .await?;
-    portolan_messaging::watch_broker(ctx, &config.kafka, ctx.readiness.register("kafka", false))?;
-    relay.spawn(ctx);
     app::spawn_sweeper(
         ctx,
         pool.clone(),

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use portolan_messaging::{Relay, maintain_partitions, spawn_consumer, watch_broker};
+use portolan_messaging::{open, spawn_consumer};
 use portolan_proto::payment::v1::payment_service_server::PaymentServiceServer;
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, database, grpc};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, grpc};
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
@@ -35,21 +35,12 @@ impl Service for PaymentService {
     }
 
     async fn migrate(config: Config) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::migrate(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await
+        portolan_messaging::migrate(&config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let pool = database::connect(&config.database).await?;
-        database::require_schema(&pool, &[&portolan_messaging::MIGRATOR, &MIGRATOR]).await?;
-        database::watch(&ctx, &pool).await;
         // Without events this service does nothing, so it is not ready without a broker.
-        watch_broker(&ctx, &config.kafka, ctx.readiness.register("kafka", true))?;
-        maintain_partitions(&ctx, &pool).await?;
-
-        let relay = Relay::new(pool.clone(), &config.kafka)?;
-        let waker = relay.waker();
-        relay.spawn(&ctx);
+        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
 
         let provider = Provider::new(&config.psp)?;
         let check = ctx.readiness.register("provider", false);

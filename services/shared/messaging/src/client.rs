@@ -65,7 +65,7 @@ impl ConsumerContext for GroupContext {
 ///
 /// # Errors
 /// The configuration is refused by librdkafka.
-pub fn watch_broker(ctx: &Context, kafka: &KafkaConfig, check: Check) -> anyhow::Result<()> {
+pub(crate) fn watch_broker(ctx: &Context, kafka: &KafkaConfig, check: Check) -> anyhow::Result<()> {
     let client: AdminClient<DefaultClientContext> = AdminClient::from_config(&kafka.client())?;
     let client = Arc::new(client);
     let topic = kafka.topic(TOPICS[0].name());

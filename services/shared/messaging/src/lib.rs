@@ -27,18 +27,21 @@ mod inbox;
 pub mod outbox;
 mod partitions;
 mod relay;
+mod start;
 mod topics;
 
-pub use client::watch_broker;
 pub use config::KafkaConfig;
 pub use consumer::spawn_consumer;
 pub use envelope::Record;
 pub use error::HandlerError;
 pub use handler::{Group, Handler};
 pub use outbox::Outgoing;
-pub use partitions::maintain_partitions;
 pub use relay::{Relay, Waker};
+pub use start::{migrate, open};
 pub use topics::{dead_letter_topic, verify_topics};
+
+use client::watch_broker;
+use partitions::maintain_partitions;
 
 /// The tables this crate needs in every service's database, with a migration table of their own.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -12,7 +12,7 @@ pub(crate) const KEEP_DAYS: i32 = 14;
 ///
 /// # Errors
 /// The first time fails.
-pub async fn maintain_partitions(ctx: &Context, pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(crate) async fn maintain_partitions(ctx: &Context, pool: &PgPool) -> Result<(), sqlx::Error> {
     maintain(pool).await?;
     let (pool, stop) = (pool.clone(), ctx.tasks.soft());
     ctx.tasks.spawn("partition maintenance", async move {
