@@ -1,4 +1,5 @@
 use axum::extract::State;
+use portolan_auth::PasswordError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -52,9 +53,8 @@ pub(crate) async fn create_token(
 ) -> Result<axum::Json<Token>, Problem> {
     let login = app.login.as_ref().ok_or_else(Problem::not_found)?;
     let Credentials { username, password } = credentials;
-    let user =
-        login.users.authenticate(&username, password).await.map_err(|error| failed(&error))?;
-    let Some(user) = user else {
+    let user = login.users.authenticate(&username, password).await;
+    let Some(user) = user.map_err(|error| not_checked(&error))? else {
         return Err(Problem::new(kind::INVALID_CREDENTIALS, "User name or password is wrong."));
     };
     let (now, jti) = (app.clock.now(), app.ids.next());
@@ -65,6 +65,17 @@ pub(crate) async fn create_token(
         token_type: "Bearer",
         expires_in: login.ttl.as_secs(),
     }))
+}
+
+fn not_checked(error: &PasswordError) -> Problem {
+    match error {
+        PasswordError::Busy => {
+            Problem::new(kind::OVERLOADED, "Too many log-ins at once: come back in a moment.")
+        }
+        PasswordError::Hash | PasswordError::Format { .. } | PasswordError::Interrupted => {
+            failed(error)
+        }
+    }
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> Problem {

@@ -1,5 +1,7 @@
-use axum::extract::Query;
+use std::borrow::Cow;
+
 use http::Uri;
+use percent_encoding::percent_decode_str;
 
 use crate::problem::Problem;
 
@@ -15,13 +17,11 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl Params {
     /// Reads the address; `known` are the parameters that it may have.
     pub(crate) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
-        let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
-        let Query(pairs) =
-            pairs.map_err(|_| Problem::field("query", "cannot be read as name=value pairs"))?;
+        let parts = uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
+        let pairs = parts.map(pair).collect::<Result<Vec<_>, _>>()?;
         for (index, (name, _)) in pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let name: String = name.chars().take(64).collect();
-                return Err(Problem::field(name, "is not a known query parameter"));
+                return Err(Problem::field(shown(name), "is not a known query parameter"));
             }
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(Problem::field(name, "must be there once"));
@@ -67,6 +67,28 @@ impl Params {
     }
 }
 
+/// One `name=value`, with the form encoding undone. The libraries for that replace what is not
+/// UTF-8, which would look for something else than was asked for.
+fn pair(part: &str) -> Result<(String, String), Problem> {
+    let (name, value) = part.split_once('=').unwrap_or((part, ""));
+    let name = decoded(name)
+        .ok_or_else(|| Problem::field("query", "has a name that is not valid UTF-8"))?;
+    match decoded(value) {
+        Some(value) => Ok((name, value)),
+        None => Err(Problem::field(shown(&name), "is not valid UTF-8")),
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// As much of a name that the client chose as an answer repeats.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +116,24 @@ mod tests {
     fn unknown_and_repeated_parameters_are_refused_by_name() {
         assert_eq!(field(of("page=2")), "page");
         assert_eq!(field(of("limit=1&limit=2")), "limit");
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_by_name_and_not_replaced() {
+        for bad in ["q=%FF", "limit=7&q=mug%C3", "cursor=%ED%A0%80"] {
+            let problem = of(bad).unwrap_err();
+            assert_eq!(problem.errors[0].message, "is not valid UTF-8", "{bad}");
+            assert!(["q", "cursor"].contains(&field(of(bad)).as_str()), "{bad}");
+        }
+        assert_eq!(field(of("%FF=1")), "query");
+        assert_eq!(of("q=%EF%BF%BD%C3%BC").unwrap().search().unwrap(), "\u{fffd}ü");
+    }
+
+    #[test]
+    fn the_form_encoding_is_undone_once_and_gaps_are_nothing() {
+        let params = of("&q=a%2Bb=%2525%zz&&cursor").unwrap();
+        assert_eq!(params.search().unwrap(), "a+b=%25%zz");
+        assert_eq!(params.cursor().unwrap(), "");
     }
 
     #[test]

@@ -36,6 +36,18 @@ async fn without_a_token_nothing_of_a_customer_is_seen() {
 }
 
 #[tokio::test]
+async fn too_many_log_ins_at_once_are_sent_away_with_a_problem() {
+    let gateway = Gateway::start().await;
+    let body = r#"{"username":"mallory","password":"guess"}"#;
+    let log_in = || Box::pin(gateway.send(request(Method::POST, "/v1/tokens", "", body)));
+    // The first answer is not that of a password check: those take their time.
+    let (answer, ..) = futures::future::select_all((0..40).map(|_| log_in())).await;
+    answer.problem(503, "overloaded");
+    assert_eq!(answer.header("retry-after"), "1");
+    log_in().await.problem(401, "invalid_credentials");
+}
+
+#[tokio::test]
 async fn expired_foreign_and_oversize_tokens_are_refused() {
     let gateway = Gateway::start().await;
     let issued = |issuer: &Issuer, at| {

@@ -1,7 +1,7 @@
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -66,7 +66,7 @@ fn create(path: &Path) -> Result<(), KeyFileError> {
     let pem = new_key()?;
     let failed = |source| KeyFileError::Create { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(directory).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
     }
     let temporary = temporary_name(path)?;
     let written = write_private(&temporary, pem.as_bytes()).and_then(|()| {
@@ -99,4 +99,20 @@ fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(contents)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_made_for_the_key_is_closed_to_others() {
+        let directory = temporary_name(&std::env::temp_dir().join("portolan-key")).unwrap();
+        let key = directory.join("key.pem");
+        let made = load_or_create(&key).unwrap();
+        assert_eq!(load_or_create(&key).unwrap(), made);
+        let permissions = fs::metadata(&directory).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o700);
+        fs::remove_dir_all(&directory).unwrap();
+    }
 }

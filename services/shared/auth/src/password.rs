@@ -13,6 +13,10 @@ use crate::claims::Role;
 /// to exhaust the machine.
 const CONCURRENT_VERIFICATIONS: usize = 2;
 
+/// How many callers may wait for their turn: about half a second of work. More would only wait for
+/// longer than they stay.
+const WAITING_CALLERS: usize = 32;
+
 /// Why a password hash is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
@@ -22,6 +26,8 @@ pub enum PasswordError {
     Format { user: String },
     #[error("the password check did not finish")]
     Interrupted,
+    #[error("too many password checks are waiting")]
+    Busy,
 }
 
 /// The argon2id hash of a password as a PHC string with a new salt, for configuration files. Takes
@@ -70,6 +76,8 @@ pub struct Users {
     /// What an unknown user's password is checked against.
     decoy: String,
     permits: Arc<Semaphore>,
+    /// One for every caller, whether its turn has come or not.
+    places: Semaphore,
 }
 
 impl Users {
@@ -89,19 +97,22 @@ impl Users {
             None => hash_password("nobody")?,
         };
         let by_name = users.into_iter().map(|user| (user.username.clone(), user)).collect();
-        Ok(Self { by_name, decoy, permits: Arc::new(Semaphore::new(CONCURRENT_VERIFICATIONS)) })
+        let permits = Arc::new(Semaphore::new(CONCURRENT_VERIFICATIONS));
+        let places = Semaphore::new(CONCURRENT_VERIFICATIONS + WAITING_CALLERS);
+        Ok(Self { by_name, decoy, permits, places })
     }
 
     /// The user of that name if the password is theirs. An unknown name takes as long as a wrong
     /// password.
     ///
     /// # Errors
-    /// The process is stopping.
+    /// Too many callers are waiting already, or the process is stopping.
     pub async fn authenticate(
         &self,
         username: &str,
         password: SecretString,
     ) -> Result<Option<&UserRecord>, PasswordError> {
+        let _place = self.places.try_acquire().map_err(|_| PasswordError::Busy)?;
         let user = self.by_name.get(username);
         let hash = user.map_or(&self.decoy, |user| &user.password_hash).clone();
         let permit = Arc::clone(&self.permits).acquire_owned().await;
@@ -119,6 +130,8 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -146,6 +159,25 @@ mod tests {
         assert_eq!(alice.unwrap().roles, [Role::Customer]);
         assert!(users.authenticate("mallory", demo()).await.unwrap().is_none());
         assert!(users.authenticate("alice", SecretString::from("no")).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn callers_wait_for_their_turn_up_to_a_number() {
+        let users = Users::new(Vec::new()).unwrap();
+        let taken = Arc::clone(&users.permits).acquire_many_owned(2).await.unwrap();
+        let call = || Box::pin(users.authenticate("mallory", SecretString::from("guess")));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut waiting = Vec::new();
+        for _ in 0..CONCURRENT_VERIFICATIONS + WAITING_CALLERS {
+            let mut caller = call();
+            assert!(caller.as_mut().poll(&mut cx).is_pending());
+            waiting.push(caller);
+        }
+        assert!(matches!(call().await, Err(PasswordError::Busy)));
+        drop(waiting.pop());
+        assert!(call().as_mut().poll(&mut cx).is_pending(), "who goes away makes room");
+        drop((waiting, taken));
+        assert!(call().await.unwrap().is_none());
     }
 
     #[test]

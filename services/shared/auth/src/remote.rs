@@ -1,10 +1,11 @@
 use std::{
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use http::header::CACHE_CONTROL;
 use tokio::{sync::Mutex, time::Instant};
+use tracing::Instrument as _;
 
 use crate::{
     error::{AuthError, InvalidToken},
@@ -46,7 +47,7 @@ pub struct RemoteKeys {
     cached: RwLock<Option<Cached>>,
     /// Held while fetching: one caller fetches, the others wait for the result. Holds the time of
     /// the last attempt.
-    flight: Mutex<Option<Instant>>,
+    flight: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,12 +79,12 @@ enum FetchError {
 impl RemoteKeys {
     /// Keys from a URL. Nothing is fetched before the first token arrives.
     pub fn new(url: impl Into<String>, client: reqwest::Client, policy: CachePolicy) -> Self {
-        let (cached, flight) = (RwLock::new(None), Mutex::new(None));
+        let (cached, flight) = (RwLock::new(None), Arc::default());
         Self { url: url.into(), client, policy, cached, flight }
     }
 
     /// The key of that name.
-    pub(crate) async fn get(&self, kid: &str) -> Result<VerificationKey, AuthError> {
+    pub(crate) async fn get(self: &Arc<Self>, kid: &str) -> Result<VerificationKey, AuthError> {
         if let Lookup::Fresh(key) = self.look_up(kid) {
             return Ok(key);
         }
@@ -110,14 +111,27 @@ impl RemoteKeys {
     }
 
     /// Fetches unless another caller has just done so or the last attempt is too recent.
-    async fn refresh(&self, kid: &str) {
-        let mut last_attempt = self.flight.lock().await;
+    #[expect(clippy::disallowed_methods, reason = "ends by itself, after the client's time-out")]
+    async fn refresh(self: &Arc<Self>, kid: &str) {
+        let mut last_attempt = Arc::clone(&self.flight).lock_owned().await;
         if matches!(self.look_up(kid), Lookup::Fresh(_))
             || last_attempt.is_some_and(|at| at.elapsed() < self.policy.cooldown)
         {
             return;
         }
-        *last_attempt = Some(Instant::now());
+        // A task of its own: a caller that goes away would take the fetch along, and leave the
+        // others with the cooldown and no keys.
+        let keys = Arc::clone(self);
+        let fetch = async move {
+            *last_attempt = Some(Instant::now());
+            keys.replace().await;
+        };
+        if let Err(error) = tokio::spawn(fetch.in_current_span()).await {
+            tracing::error!(%error, "fetching the signing keys did not end well");
+        }
+    }
+
+    async fn replace(&self) {
         match self.fetch().await {
             Ok(fetched) => {
                 tracing::info!(url = %self.url, keys = fetched.keys.len(), "signing keys fetched");

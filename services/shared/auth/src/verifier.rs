@@ -26,7 +26,7 @@ pub struct Verifier {
 #[derive(Debug)]
 enum Keys {
     Static(KeySet),
-    Remote(RemoteKeys),
+    Remote(Arc<RemoteKeys>),
 }
 
 impl Verifier {
@@ -49,7 +49,8 @@ impl Verifier {
         audience: impl Into<String>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { keys: Keys::Remote(keys), issuer: issuer.into(), audience: audience.into(), clock }
+        let keys = Keys::Remote(Arc::new(keys));
+        Self { keys, issuer: issuer.into(), audience: audience.into(), clock }
     }
 
     /// The claims of a token.

@@ -8,6 +8,7 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use portolan_auth::{AuthError, CachePolicy, InvalidToken, Issuer, RemoteKeys, Verifier};
+use tokio::sync::Semaphore;
 
 use crate::support::{AUDIENCE, ISSUER, NOW, Scratch, TestClock, issuer, token};
 
@@ -16,10 +17,16 @@ use crate::support::{AUDIENCE, ISSUER, NOW, Scratch, TestClock, issuer, token};
 struct Provider {
     answer: Arc<Mutex<Option<String>>>,
     asked: Arc<AtomicUsize>,
+    /// What an answer waits for, if answers are held back.
+    held: Arc<Mutex<Option<Arc<Semaphore>>>>,
 }
 
 async fn document(State(provider): State<Provider>) -> Result<String, StatusCode> {
     provider.asked.fetch_add(1, Ordering::SeqCst);
+    let held = provider.held.lock().unwrap().clone();
+    if let Some(held) = held {
+        held.acquire().await.unwrap().forget();
+    }
     provider.answer.lock().unwrap().clone().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
@@ -40,6 +47,19 @@ impl Provider {
 
     fn fail(&self) {
         *self.answer.lock().unwrap() = None;
+    }
+
+    /// Holds answers back; each permit lets one go.
+    fn hold(&self) -> Arc<Semaphore> {
+        let permits = Arc::new(Semaphore::new(0));
+        *self.held.lock().unwrap() = Some(Arc::clone(&permits));
+        permits
+    }
+
+    async fn until_asked(&self) {
+        while self.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn asked(&self) -> usize {
@@ -147,6 +167,25 @@ async fn known_keys_outlive_a_provider_that_fails() {
     provider.fail();
     assert!(verifier.verify(&token(&issuer, "alice")).await.is_ok());
     assert_eq!(provider.asked(), 2, "it was asked again and failed");
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_its_fetch_to_the_others() {
+    let (provider, url) = Provider::start().await;
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    provider.publish(&issuer);
+    let answers = provider.hold();
+    let verifier = verifier(&url, policy(3600, 3600, 0));
+    let token = token(&issuer, "alice");
+    tokio::select! {
+        biased;
+        _ = verifier.verify(&token) => panic!("the provider has not answered"),
+        () = provider.until_asked() => {}
+    }
+    answers.add_permits(1);
+    assert_eq!(verifier.verify(&token).await.unwrap().sub, "alice");
+    assert_eq!(provider.asked(), 1);
 }
 
 #[tokio::test]

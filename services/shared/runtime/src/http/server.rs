@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{io::Cursor, net::SocketAddr, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::Request;
@@ -7,15 +7,20 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+};
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
 use crate::{Context, Tasks};
 
-/// How long a client may take to send the head of a request, or its first byte.
+/// How long a client may take to send the head of a request, or what its protocol is known by.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// What a client that speaks HTTP/2 begins with (RFC 9113 section 3.4).
+const HTTP_2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves `router` on the context's port: HTTP/1.1 and HTTP/2 without TLS. Handlers can extract
 /// `ConnectInfo<SocketAddr>`. After the soft token no connection is accepted and the open ones
@@ -50,19 +55,34 @@ async fn accept(listener: TcpListener, router: Router, tasks: Tasks) -> anyhow::
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, soft: CancellationToken) {
-    let _ = stream.set_nodelay(true);
-    // The protocol is detected from the first bytes, for which hyper would wait for ever.
-    let mut first = [0; 1];
-    let spoke = tokio::select! {
-        () = soft.cancelled() => false,
-        peeked = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)) => {
-            matches!(peeked, Ok(Ok(1)))
+/// What the client says until its protocol is certain, or nothing if it hangs up before. hyper-util
+/// would wait for that without a time limit.
+async fn opening(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut said = [0; HTTP_2_PREFACE.len()];
+    let mut length = 0;
+    while length < said.len() && HTTP_2_PREFACE.starts_with(&said[..length]) {
+        match stream.read(&mut said[length..]).await {
+            Ok(0) | Err(_) => return None,
+            Ok(more) => length += more,
         }
-    };
-    if !spoke {
-        return;
     }
+    Some(said[..length].to_vec())
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    soft: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let opening = tokio::select! {
+        () = soft.cancelled() => return,
+        said = tokio::time::timeout(HEADER_TIMEOUT, opening(&mut stream)) => said.ok().flatten(),
+    };
+    let Some(opening) = opening else { return };
+    let (rest, answers) = stream.into_split();
+    let stream = tokio::io::join(Cursor::new(opening).chain(rest), answers);
     let service = TowerToHyperService::new(service_fn(move |request: Request<_>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));

@@ -1,6 +1,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo, routing::get};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    routing::{get, post},
+};
 use http::{Request, Version};
 use portolan_runtime::{Context, Drained, grpc, http as server, http_client};
 use portolan_testkit::{context, eventually};
@@ -79,7 +83,8 @@ async fn after_the_soft_token_running_requests_end_and_no_new_ones_begin() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_speak_is_hung_up_on() {
     let (ctx, _url) = serve(Router::new()).await;
-    for said in [&b""[..], &b"GET / HTTP/1.1\r\nHo"[..]] {
+    // The last two begin like HTTP/2 without getting so far that it is certain.
+    for said in [&b""[..], b"GET / HTTP/1.1\r\nHo", b"P", b"PRI * HT"] {
         let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
         stream.write_all(said).await.unwrap();
         let mut answer = Vec::new();
@@ -87,6 +92,24 @@ async fn a_client_that_does_not_speak_is_hung_up_on() {
         let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
         assert!(matches!(read.await, Ok(Ok(_))), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_arrives_in_pieces_is_answered() {
+    let (ctx, _url) = serve(Router::new().route("/", post(async |body: String| body))).await;
+    let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    // The first piece could become HTTP/2.
+    for piece in
+        ["P", "O", "ST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", "Content-Length: 5"]
+    {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(b"\r\n\r\nhello").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nhello"), "{answer}");
 }
 
 #[tokio::test]
