@@ -151,6 +151,13 @@ fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
     assert!(again.status.success() && text(&again).contains("already running"), "{}", text(&again));
     assert_eq!(shop.processes(), processes);
 
+    // Nor is a shop that runs emptied.
+    let offset = shop.offset.to_string();
+    let reset = shop.run(&["up", "--detach", "--reset", "--port-offset", &offset]);
+    assert!(!reset.status.success(), "{}", text(&reset));
+    assert!(text(&reset).starts_with("error: already running"), "{}", text(&reset));
+    assert_eq!(shop.processes(), processes);
+
     assert!(shop.run(&["down"]).status.success());
     for pid in processes {
         assert!(!alive(pid), "process {pid} is left");

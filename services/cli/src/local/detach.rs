@@ -14,7 +14,12 @@ use nix::{
 };
 use tokio::{signal::ctrl_c, time::sleep};
 
-use super::{record::Phase, state::StateDir, status::table, up::greet};
+use super::{
+    record::{HostRecord, Phase},
+    state::StateDir,
+    status::table,
+    up::greet,
+};
 use crate::out::{self, Screen};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -22,12 +27,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Starts this program again in the background and waits until everything is ready.
 ///
 /// # Errors
-/// The background process ended before: with its reason.
-pub(crate) async fn detach(state: &StateDir, screen: Screen) -> anyhow::Result<ExitCode> {
+/// The background process ended before: with its reason. Or one runs already that is to be reset or
+/// is stopping.
+pub(crate) async fn detach(
+    state: &StateDir,
+    reset: bool,
+    screen: Screen,
+) -> anyhow::Result<ExitCode> {
     if let Some(record) = state.running()? {
-        out::line("already running");
-        table(&record, screen);
-        return Ok(ExitCode::SUCCESS);
+        if reset {
+            return Err(state.taken());
+        }
+        return join(state, record, screen).await;
     }
     state.create()?;
     let log = state.host_log();
@@ -48,6 +59,35 @@ pub(crate) async fn detach(state: &StateDir, screen: Screen) -> anyhow::Result<E
             () = sleep(LOOK_AGAIN) => {}
             _ = ctrl_c() => return give_up(&mut child, pid),
         }
+    }
+}
+
+/// Waits until an installation that somebody else has started is ready.
+async fn join(
+    state: &StateDir,
+    mut record: HostRecord,
+    screen: Screen,
+) -> anyhow::Result<ExitCode> {
+    let host = record.host.clone();
+    loop {
+        match record.phase {
+            Phase::Ready => {
+                out::line("already running");
+                table(&record, screen);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Phase::Stopping => {
+                bail!("{} is being stopped; start it again when it is", state.root().display())
+            }
+            Phase::Starting => {}
+        }
+        tokio::select! {
+            () = sleep(LOOK_AGAIN) => {}
+            _ = ctrl_c() => return Ok(ExitCode::from(130)),
+        }
+        record = state.running()?.filter(|now| now.host == host).with_context(|| {
+            format!("{} was starting, and ended before it was ready", state.root().display())
+        })?;
     }
 }
 

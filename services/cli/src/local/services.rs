@@ -32,6 +32,15 @@ pub(crate) fn demo_password(user: &str) -> String {
     format!("{user}-demo")
 }
 
+/// The ports of one replica of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// For its callers.
+    pub port: u16,
+    /// For health and metrics.
+    pub admin: u16,
+}
+
 /// A service, in the order of starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -69,9 +78,23 @@ impl Service {
         }
     }
 
-    /// The port of a replica, counted from 0.
-    pub(crate) fn port(self, ports: &Ports, replica: u16) -> u16 {
-        self.first_port(ports) + replica * ports.replica_distance
+    /// Where a replica, counted from 0, listens.
+    ///
+    /// # Errors
+    /// A port would be above 65535.
+    pub(crate) fn listen(self, ports: &Ports, replica: u16) -> anyhow::Result<Listen> {
+        let first = self.first_port(ports);
+        let port = replica.checked_mul(ports.replica_distance).and_then(|up| first.checked_add(up));
+        let admin = port.and_then(|port| port.checked_add(ports.admin_distance));
+        port.zip(admin).map(|(port, admin)| Listen { port, admin }).with_context(|| {
+            format!(
+                "{} at port {first} has its admin port ({} further up) above 65535; \
+                 choose a lower port in portolan.toml or a lower --port-offset",
+                self.label(replica),
+                u32::from(replica) * u32::from(ports.replica_distance)
+                    + u32::from(ports.admin_distance),
+            )
+        })
     }
 
     /// The provider is somebody else's, and there is one of it.
@@ -113,7 +136,6 @@ impl Wiring<'_> {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn component(&self, service: Service, replica: u16) -> anyhow::Result<Component> {
-        let ports = &self.settings.ports;
         let label = service.label(replica);
         let file = self.state.config().join(format!("{label}.toml"));
         write_private(&file, self.config(service, replica)?.as_bytes())?;
@@ -124,36 +146,36 @@ impl Wiring<'_> {
                 program = program.env(&setting.variable, &setting.value);
             }
         }
-        let port = service.port(ports, replica);
+        let listen = service.listen(&self.settings.ports, replica)?;
         Ok(Component {
             name: label,
-            port,
+            port: listen.port,
             program,
             stop_signal: Signal::SIGTERM,
             // The services drain for 20 s at most.
             grace: Duration::from_secs(25),
-            probe: Probe::Ready(port + ports.admin_distance),
+            probe: Probe::Ready(listen.admin),
         })
     }
 
     fn config(&self, service: Service, replica: u16) -> anyhow::Result<String> {
         let ports = &self.settings.ports;
-        let port = service.port(ports, replica);
-        let url = |of: Service| {
+        let own = service.listen(ports, replica)?;
+        let url = |of: Service| -> anyhow::Result<String> {
             // A replica talks to its like, so that both halves of the installation are in use.
             let replica = replica.min(of.replicas(self.settings.replicas) - 1);
-            quoted(&format!("http://{}", loopback(of.port(ports, replica))))
+            Ok(quoted(&format!("http://{}", loopback(of.listen(ports, replica)?.port))))
         };
         let mut text = String::from("# Written by `portolan up`; changes are lost.\n");
         match service {
-            Service::Order => writeln!(text, "inventory_url = {}", url(Service::Inventory))?,
+            Service::Order => writeln!(text, "inventory_url = {}", url(Service::Inventory)?)?,
             Service::Gateway => {
-                writeln!(text, "order_url = {}", url(Service::Order))?;
-                writeln!(text, "inventory_url = {}", url(Service::Inventory))?;
+                writeln!(text, "order_url = {}", url(Service::Order)?)?;
+                writeln!(text, "inventory_url = {}", url(Service::Inventory)?)?;
             }
             Service::Psp | Service::Inventory | Service::Payment | Service::Notification => {}
         }
-        let (listen, admin) = (loopback(port), loopback(port + ports.admin_distance));
+        let (listen, admin) = (loopback(own.port), loopback(own.admin));
         writeln!(text, "\n[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"")?;
         if OWNERS.contains(&service.name()) {
             writeln!(text, "\n[database]\nurl = {}", quoted(&self.postgres.url(service.name())?))?;
@@ -162,7 +184,7 @@ impl Wiring<'_> {
             writeln!(text, "\n[kafka]\nbrokers = {}", quoted(&self.brokers))?;
         }
         match service {
-            Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp))?,
+            Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp)?)?,
             Service::Gateway => text.push_str(&self.gateway_auth()?),
             Service::Psp | Service::Inventory | Service::Notification | Service::Order => {}
         }
@@ -202,7 +224,8 @@ mod tests {
     #[test]
     fn the_second_replica_is_ten_ports_up_and_there_is_one_provider() {
         let ports = Ports::default();
-        assert_eq!(Service::Order.port(&ports, 1), 8451);
+        let second = Listen { port: 8451, admin: 9451 };
+        assert_eq!(Service::Order.listen(&ports, 1).unwrap(), second);
         assert_eq!(Service::Order.label(1), "order-2");
         assert_eq!(Service::Psp.replicas(2), 1);
     }

@@ -43,14 +43,14 @@ pub(crate) struct Settings {
 impl Settings {
     /// # Errors
     /// The file is missing though named, cannot be read, or says something unknown; or an argument
-    /// is out of range.
+    /// is out of range; or a port would be.
     pub(crate) fn load(args: &UpArgs) -> anyhow::Result<Self> {
         let file = read(args.config.as_deref())?;
         let replicas = args.replicas.or(file.replicas).unwrap_or(1);
         if !(1..=2).contains(&replicas) {
             bail!("replicas must be 1 or 2, not {replicas}");
         }
-        Ok(Self {
+        let settings = Self {
             ports: file.ports.shifted(args.port_offset)?,
             replicas,
             overrides: args
@@ -62,7 +62,31 @@ impl Settings {
             catalogue: (!args.no_seed)
                 .then(|| Catalogue::read(args.catalogue.as_deref()))
                 .transpose()?,
-        })
+        };
+        settings.wanted_ports()?;
+        Ok(settings)
+    }
+
+    /// Every port with its component.
+    ///
+    /// # Errors
+    /// One would be above 65535.
+    pub(crate) fn wanted_ports(&self) -> anyhow::Result<Vec<(u16, String)>> {
+        let ports = &self.ports;
+        let mut wanted = vec![
+            (ports.postgres, "postgres".to_owned()),
+            (ports.kafka, "kafka".to_owned()),
+            (ports.kafka_controller, "kafka, controller".to_owned()),
+        ];
+        wanted.extend(ports.redis.iter().zip(1..).map(|(port, n)| (*port, format!("redis-{n}"))));
+        for service in Service::ALL {
+            for replica in 0..service.replicas(self.replicas) {
+                let (listen, label) = (service.listen(ports, replica)?, service.label(replica));
+                wanted.push((listen.port, label.clone()));
+                wanted.push((listen.admin, format!("{label}, admin")));
+            }
+        }
+        Ok(wanted)
     }
 }
 
@@ -99,6 +123,28 @@ fn parse_override(text: &str) -> anyhow::Result<Override> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(ports: Ports, replicas: u16) -> Settings {
+        let (overrides, postgres_user) = (Vec::new(), "postgres".to_owned());
+        Settings { ports, replicas, overrides, postgres_user, catalogue: None }
+    }
+
+    #[test]
+    fn a_port_that_would_be_too_high_is_one_clear_line() {
+        let said = |ports, replicas| settings(ports, replicas).wanted_ports().unwrap_err();
+        let shifted = said(Ports::default().shifted(56_200).unwrap(), 1).to_string();
+        assert!(shifted.starts_with("psp at port 64645"), "{shifted}");
+        let gateway = Ports { gateway: 65_000, ..Ports::default() };
+        let error = said(gateway, 1).to_string();
+        assert!(error.starts_with("gateway at port 65000"), "{error}");
+        // The last port there is belongs to the first replica: there is none for the second.
+        let order = Ports { order: 64_535, ..Ports::default() };
+        assert_eq!(settings(order.clone(), 1).wanted_ports().unwrap().len(), 18);
+        assert!(said(order, 2).to_string().starts_with("order-2 "));
+        let far = Ports { replica_distance: u16::MAX, ..Ports::default() };
+        settings(far.clone(), 1).wanted_ports().unwrap();
+        assert!(settings(far, 2).wanted_ports().is_err());
+    }
 
     #[test]
     fn an_override_becomes_a_variable_of_one_service() {

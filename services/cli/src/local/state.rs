@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -14,8 +14,34 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::record::HostRecord;
 
-/// What `--reset` leaves alone: the lock that is being held, and the log that is being written.
-const KEPT: [&str; 2] = ["lock", "host.log"];
+/// The file that says whose directory this is.
+const MARKER: &str = ".portolan-state";
+const MARKER_TEXT: &str = "This directory belongs to `portolan up`.\n";
+/// What `--reset` leaves alone: the marker, the lock that is being held, and the log that is being
+/// written.
+const KEPT: [&str; 3] = [MARKER, "lock", "host.log"];
+/// What `--reset` removes: everything else that an installation writes, half-written files
+/// included.
+const REMOVED: [&str; 15] = [
+    "postgres",
+    "postgres.new",
+    "kafka",
+    "redis-1",
+    "redis-2",
+    "redis-3",
+    "config",
+    "logs",
+    "secrets.json",
+    "secrets.new",
+    "databases.json",
+    "databases.new",
+    "host.json",
+    "host.new",
+    "seeded",
+];
+/// The key of the issuer, and files it is written to first. `token` makes it, too, in a directory
+/// that no installation has marked yet.
+const ISSUER_KEY: &str = "dev-issuer.pem";
 
 /// Paths within the state directory.
 #[derive(Clone, Debug)]
@@ -39,11 +65,12 @@ impl StateDir {
         Ok(Self { root: std::path::absolute(path)? })
     }
 
-    /// Creates it, readable by its owner alone.
+    /// Creates it, or takes it over, readable by its owner alone.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// It cannot be created, or holds something that is not ours: then nothing is changed.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
+        self.check_owned()?;
         for directory in [self.root.clone(), self.logs(), self.config()] {
             fs::DirBuilder::new()
                 .recursive(true)
@@ -51,7 +78,37 @@ impl StateDir {
                 .create(&directory)
                 .with_context(|| format!("cannot create {}", directory.display()))?;
         }
-        Ok(())
+        // It may have been there with the permissions of any other directory.
+        fs::set_permissions(&self.root, fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot close {} to others", self.root.display()))?;
+        let marker = self.root.join(MARKER);
+        if marker.exists() { Ok(()) } else { write_private(&marker, MARKER_TEXT.as_bytes()) }
+    }
+
+    /// Refuses a directory that has contents and is not an installation's.
+    fn check_owned(&self) -> anyhow::Result<()> {
+        let failed = || format!("cannot read {}", self.root.display());
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let names = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(failed)?;
+        // Names such as `config` and `logs` are everybody's; the issuer's key is ours alone.
+        let unmarked = || {
+            names.iter().all(|name| removable(name) || KEPT.contains(&name.as_str()))
+                && names.iter().any(|name| name == ISSUER_KEY)
+        };
+        if names.is_empty() || names.iter().any(|name| name == MARKER) || unmarked() {
+            return Ok(());
+        }
+        bail!(
+            "{} is not empty and not a state directory of Portolan; choose another with --state",
+            self.root.display()
+        )
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -80,7 +137,7 @@ impl StateDir {
     }
     /// The private key of the development issuer.
     pub(crate) fn issuer_key(&self) -> PathBuf {
-        self.root.join("dev-issuer.pem")
+        self.root.join(ISSUER_KEY)
     }
     /// The address of every service's database, passwords included.
     pub(crate) fn databases(&self) -> PathBuf {
@@ -104,11 +161,14 @@ impl StateDir {
             .open(self.root.join("lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
-            Err(TryLockError::WouldBlock) => {
-                bail!("already running from {} (see `portolan status`)", self.root.display())
-            }
+            Err(TryLockError::WouldBlock) => Err(self.taken()),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// Why a second supervisor cannot have the directory.
+    pub(crate) fn taken(&self) -> anyhow::Error {
+        anyhow::anyhow!("already running from {} (see `portolan status`)", self.root.display())
     }
 
     /// The record of the supervisor that runs now.
@@ -119,14 +179,14 @@ impl StateDir {
         Ok(HostRecord::read(&self.record())?.filter(|record| record.host.alive()))
     }
 
-    /// Removes everything: data, secrets, logs.
+    /// Removes everything that an installation writes (data, secrets, logs), and nothing else.
     ///
     /// # Errors
     /// Something cannot be removed.
     pub(crate) fn clear(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
-            if KEPT.iter().any(|kept| entry.file_name() == **kept) {
+            if !removable(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             let path = entry.path();
@@ -162,6 +222,12 @@ impl StateDir {
     }
 }
 
+/// Whether `--reset` removes what has this name.
+fn removable(name: &str) -> bool {
+    let key = name.strip_prefix(ISSUER_KEY);
+    REMOVED.contains(&name) || key.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Bytes that nobody can foretell.
 ///
 /// # Errors
@@ -192,15 +258,21 @@ pub(crate) fn write_private(file: &Path, contents: &[u8]) -> anyhow::Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
-    fn scratch() -> StateDir {
+    fn missing() -> StateDir {
         let name = format!("portolan-state-{}", hex::encode(random_bytes::<8>().unwrap()));
-        let state = StateDir::at(&std::env::temp_dir().join(name)).unwrap();
+        StateDir::at(&std::env::temp_dir().join(name)).unwrap()
+    }
+
+    fn scratch() -> StateDir {
+        let state = missing();
         state.create().unwrap();
         state
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
     #[test]
@@ -211,8 +283,7 @@ mod tests {
         assert_eq!(state.secret("order").unwrap(), first);
         assert_ne!(state.secret("payment").unwrap(), first);
         assert_eq!(state.secret("order").unwrap(), first);
-        let mode = fs::metadata(state.root.join("secrets.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode(&state.root.join("secrets.json")), 0o600);
         fs::remove_dir_all(&state.root).unwrap();
     }
 
@@ -237,6 +308,43 @@ mod tests {
         assert!(state.lock().is_err(), "the lock is still held");
         assert_ne!(state.secret("order").unwrap(), secret);
         drop(lock);
+        fs::remove_dir_all(&state.root).unwrap();
+    }
+
+    #[test]
+    fn a_reset_leaves_what_others_have_put_there() {
+        let state = scratch();
+        fs::create_dir(state.root.join("notes")).unwrap();
+        fs::write(state.root.join("orders.csv"), "1").unwrap();
+        state.create().unwrap();
+        state.clear().unwrap();
+        assert!(state.root.join("notes").exists() && state.root.join("orders.csv").exists());
+        assert!(!state.logs().exists());
+        fs::remove_dir_all(&state.root).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused_and_left_as_it_is() {
+        let state = missing();
+        fs::create_dir(&state.root).unwrap();
+        fs::set_permissions(&state.root, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(state.logs()).unwrap();
+        let error = state.create().unwrap_err().to_string();
+        assert!(error.contains("not a state directory"), "{error}");
+        assert_eq!(fs::read_dir(&state.root).unwrap().count(), 1);
+        assert_eq!(mode(&state.root), 0o755);
+        fs::remove_dir_all(&state.root).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_a_token_was_signed_in_is_taken_over_and_closed_to_others() {
+        let state = missing();
+        fs::create_dir(&state.root).unwrap();
+        fs::set_permissions(&state.root, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(state.issuer_key(), "key").unwrap();
+        state.create().unwrap();
+        assert_eq!(mode(&state.root), 0o700);
+        state.create().unwrap();
         fs::remove_dir_all(&state.root).unwrap();
     }
 }

@@ -44,7 +44,7 @@ const OPENING_STOCK: i64 = seed::DEFAULT_QUANTITY;
 pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode> {
     let state = StateDir::at(&args.state.state)?;
     if args.detach && !args.daemon {
-        return detach(&state, screen).await;
+        return detach(&state, args.reset, screen).await;
     }
     if args.daemon {
         setsid().context("cannot leave the terminal")?;
@@ -54,7 +54,7 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
     state.create()?;
     let _lock = state.lock()?;
     let left = sweep(&state).await?;
-    check_free(&wanted_ports(&settings))?;
+    check_free(&settings.wanted_ports()?)?;
     if args.reset {
         state.clear()?;
         state.create()?;
@@ -64,26 +64,6 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
         logs.host(&format!("stopped {left} processes that a killed supervisor had left behind"));
     }
     Host::new(&state, &settings, &programs, logs, screen)?.run().await
-}
-
-/// Every port with its component.
-fn wanted_ports(settings: &Settings) -> Vec<(u16, String)> {
-    let ports = &settings.ports;
-    let mut wanted = vec![
-        (ports.postgres, "postgres".to_owned()),
-        (ports.kafka, "kafka".to_owned()),
-        (ports.kafka_controller, "kafka, controller".to_owned()),
-    ];
-    wanted.extend(ports.redis.iter().zip(1..).map(|(port, n)| (*port, format!("redis-{n}"))));
-    for service in Service::ALL {
-        for replica in 0..service.replicas(settings.replicas) {
-            let port = service.port(ports, replica);
-            wanted.push((port, service.label(replica)));
-            wanted
-                .push((port + ports.admin_distance, format!("{}, admin", service.label(replica))));
-        }
-    }
-    wanted
 }
 
 #[derive(Debug)]
@@ -110,14 +90,17 @@ impl<'a> Host<'a> {
     ) -> anyhow::Result<Self> {
         let own = i32::try_from(std::process::id())?;
         let url = |service: Service, replica| {
-            format!("http://{}", loopback(service.port(&settings.ports, replica)))
+            let listen = service.listen(&settings.ports, replica)?;
+            anyhow::Ok(format!("http://{}", loopback(listen.port)))
         };
         let record = HostRecord {
             host: Identity::of(own).context("this process cannot be found")?,
             phase: Phase::Starting,
-            gateways: (0..settings.replicas).map(|n| url(Service::Gateway, n)).collect(),
-            inventory: url(Service::Inventory, 0),
-            payment: url(Service::Payment, 0),
+            gateways: (0..settings.replicas)
+                .map(|n| url(Service::Gateway, n))
+                .collect::<Result<_, _>>()?,
+            inventory: url(Service::Inventory, 0)?,
+            payment: url(Service::Payment, 0)?,
             rows: Vec::new(),
         };
         let board = Board::new(state.record(), record, logs.clone())?;
