@@ -167,6 +167,20 @@ const PLANTS: &[Plant] = &[
         "UPDATE payment_ledger SET amount = amount + 1 WHERE kind = 'capture'",
         "UPDATE payment_ledger SET amount = amount - 1 WHERE kind = 'capture'",
     ),
+    // Under-captured: less than the order's amount, as no constraint of the provider would refuse.
+    (
+        &["Q3"],
+        Psp,
+        "UPDATE operation SET amount_minor = amount_minor - 1 WHERE outcome = 'captured'",
+        "UPDATE operation SET amount_minor = amount_minor + 1 WHERE outcome = 'captured'",
+    ),
+    // Refunded: the capture stands, but the customer has the money back.
+    (
+        &["Q3"],
+        Psp,
+        "INSERT INTO operation SELECT 'back', 'refund', authorization_key, order_id, amount_minor, currency, 'refunded', code, reference, request_sha256 FROM operation WHERE outcome = 'captured'",
+        "DELETE FROM operation WHERE idempotency_key = 'back'",
+    ),
     (
         &["Q3"],
         Notification,

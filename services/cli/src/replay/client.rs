@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use super::file::Order;
 use crate::{local::Role, token::Signer};
@@ -15,6 +16,10 @@ use crate::{local::Role, token::Signer};
 /// A token is for one request; this leaves room for one that waits.
 const TOKEN_TTL: Duration = Duration::from_mins(5);
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often, and how far apart, a page of products is asked for: a process that was just killed
+/// is back soon.
+const ATTEMPTS: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Products to a page: the most there can be.
 const PAGE: &str = "100";
 
@@ -145,28 +150,36 @@ impl Gateway {
     /// How much of every product is available.
     ///
     /// # Errors
-    /// The gateway does not answer.
+    /// The gateway does not answer, even when asked again for a while.
     pub(super) async fn stock(&self) -> anyhow::Result<BTreeMap<String, i64>> {
         let mut stock = BTreeMap::new();
         let mut cursor = String::new();
         loop {
-            let request = self.http.get(self.url(0, "/v1/products")).query(
-                &[("limit", PAGE), ("cursor", &cursor)]
-                    .as_slice()
-                    .iter()
-                    .filter(|(_, v)| !v.is_empty())
-                    .collect::<Vec<_>>(),
-            );
-            let page: Page = match answer(request.send().await).await {
-                Ok(page) => page,
-                Err(Refusal::Later { why, .. } | Refusal::Never(why)) => {
-                    return Err(anyhow::anyhow!(why)).context("the products cannot be listed");
-                }
-            };
+            let page = self.page(&cursor).await.context("the products cannot be listed")?;
             stock.extend(page.products.into_iter().map(|product| (product.sku, product.available)));
             match page.next_cursor {
                 Some(next) if !next.is_empty() => cursor = next,
                 _ => return Ok(stock),
+            }
+        }
+    }
+
+    /// One page of products, asked of the replicas in turn while they refuse only for now.
+    async fn page(&self, cursor: &str) -> anyhow::Result<Page> {
+        let mut query = vec![("limit", PAGE)];
+        if !cursor.is_empty() {
+            query.push(("cursor", cursor));
+        }
+        let mut turn = 0;
+        loop {
+            let request = self.http.get(self.url(turn, "/v1/products")).query(&query);
+            turn += 1;
+            match answer(request.send().await).await {
+                Ok(page) => return Ok(page),
+                Err(Refusal::Later { after, .. }) if turn < ATTEMPTS => {
+                    sleep(after.unwrap_or(PAUSE).min(PAUSE)).await;
+                }
+                Err(Refusal::Later { why, .. } | Refusal::Never(why)) => bail!(why),
             }
         }
     }

@@ -34,7 +34,11 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) invoice: String,
-    /// From the sending of the first request to the accepting answer, repetitions included.
+    pub(super) customer: String,
+    /// The idempotency key that it was placed with.
+    pub(super) key: String,
+    /// From the instant the plan has for the order to the accepting answer, repetitions included:
+    /// a wait of our own, for a permit or because we are late, is part of it.
     pub(super) accepted_after: Option<Duration>,
     /// When the answer came, counted from the start of the run.
     pub(super) accepted_at: Option<Duration>,
@@ -97,7 +101,8 @@ impl Driver {
             // From the start of the run, so that delays do not add up.
             sleep_until(self.start + interval * index).await;
             let driver = Arc::clone(self);
-            tasks.spawn(async move { driver.one(index as usize, order).await });
+            let due = self.start + interval * index;
+            tasks.spawn(async move { driver.one(index as usize, order, due).await });
         }
         let mut outcomes = Vec::with_capacity(tasks.len());
         while let Some(outcome) = tasks.join_next().await {
@@ -111,15 +116,21 @@ impl Driver {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn one(&self, index: usize, order: Order) -> Outcome {
+    fn key(&self, order: &Order) -> String {
+        format!("replay-{}-{}", self.plan.run, order.invoice)
+    }
+
+    async fn one(&self, index: usize, order: Order, due: Instant) -> Outcome {
         let mut outcome = Outcome {
             invoice: order.invoice.clone(),
+            customer: order.customer.clone(),
+            key: self.key(&order),
             accepted_after: None,
             accepted_at: None,
             order: None,
             failure: None,
         };
-        match self.place(index, &order).await {
+        match self.place(index, &order, due).await {
             Ok((view, took)) => {
                 outcome.accepted_after = Some(took);
                 outcome.accepted_at = Some(self.start.elapsed());
@@ -135,23 +146,26 @@ impl Driver {
     }
 
     /// Repeats the same request with the same key until it is accepted or refused for good.
-    async fn place(&self, index: usize, order: &Order) -> Result<(OrderView, Duration), String> {
-        let key = format!("replay-{}-{}", self.plan.run, order.invoice);
+    async fn place(
+        &self,
+        index: usize,
+        order: &Order,
+        due: Instant,
+    ) -> Result<(OrderView, Duration), String> {
+        let key = self.key(order);
         // The provider's tokens are for one use, and the prefix decides: this card is good.
         let token = format!("tok_ok_{}_{}", self.plan.run, order.invoice);
-        let mut sent = None;
         let mut pause = FIRST_RETRY;
         for attempt in 0.. {
             let permit = self.placing.acquire().await.map_err(|error| error.to_string())?;
-            let first = *sent.get_or_insert_with(Instant::now);
             let answer = self.gateway.place(index + attempt, order, &key, &token).await;
             drop(permit);
             let (why, after) = match answer {
-                Ok(view) => return Ok((view, first.elapsed())),
+                Ok(view) => return Ok((view, due.elapsed())),
                 Err(Refusal::Never(why)) => return Err(why),
                 Err(Refusal::Later { why, after }) => (why, after),
             };
-            if first.elapsed() > self.plan.patience {
+            if due.elapsed() > self.plan.patience {
                 return Err(why);
             }
             self.count(why);

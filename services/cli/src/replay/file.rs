@@ -29,6 +29,8 @@ pub(super) struct Order {
     pub(super) invoice: String,
     pub(super) customer: String,
     pub(super) lines: BTreeMap<String, u32>,
+    /// What the lines cost at the catalogue's prices, in minor units.
+    pub(super) catalogue_minor: i64,
 }
 
 /// What the file says, as far as it is replayed.
@@ -77,6 +79,7 @@ impl Orders {
                     invoice: line.invoice.clone(),
                     customer: line.customer.clone(),
                     lines: BTreeMap::new(),
+                    catalogue_minor: 0,
                 });
             }
             all.add(&line, catalogue)?;
@@ -100,6 +103,7 @@ impl Orders {
         *self.units.entry(line.sku.clone()).or_default() += quantity;
         if let Some(order) = self.placed.last_mut() {
             *order.lines.entry(line.sku.clone()).or_default() += line.quantity;
+            order.catalogue_minor += quantity * product.unit_price_minor;
         }
         Ok(())
     }
@@ -128,6 +132,7 @@ mod tests {
         assert_eq!(all.placed.len(), 2);
         assert_eq!(all.placed[0].lines, BTreeMap::from([("A".to_owned(), 5), ("B".to_owned(), 1)]));
         assert_eq!(all.placed[1].customer, "8");
+        assert_eq!((all.placed[0].catalogue_minor, all.placed[1].catalogue_minor), (57, 7));
         assert_eq!(all.units, BTreeMap::from([("A".to_owned(), 5), ("B".to_owned(), 2)]));
         assert_eq!((all.lines, all.other_price), (4, 1));
         assert_eq!((all.historic_minor, all.catalogue_minor), (20 + 7 + 27 + 7, 50 + 14));

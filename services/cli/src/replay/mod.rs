@@ -6,6 +6,7 @@ mod file;
 mod payments;
 mod progress;
 mod report;
+mod requests;
 
 use std::{
     collections::BTreeMap,
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// The catalogue that the shop was seeded with: its prices are expected.
     #[arg(long)]
     catalogue: Option<PathBuf>,
+    /// Write what was asked for to this file, as `portolan audit --requests` reads it.
+    #[arg(long, value_name = "FILE")]
+    requests: Option<PathBuf>,
     /// How long an order may take to be accepted, and then to be final, in seconds.
     #[arg(long, default_value_t = 180)]
     patience_secs: u64,
@@ -93,6 +97,9 @@ pub(crate) async fn run(args: Args, screen: Screen) -> anyhow::Result<ExitCode> 
         outcomes = driver.run(file.placed.clone()) => outcomes?,
         () = progress::show(driver.clone(), total, screen) => bail!("the display ended"),
     };
+    if let Some(file) = &args.requests {
+        requests::write(file, &outcomes)?;
+    }
     let captured = match &local {
         Some(local) => Some(payments::captured(&local.payment, &outcomes).await?),
         None => None,

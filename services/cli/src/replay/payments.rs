@@ -15,8 +15,8 @@ const AT_ONCE: usize = 16;
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the payment service captured for the run's orders, by order id. An order without a captured
-/// payment is not there.
+/// The amounts of the payments that are CAPTURED, by order id. An order without one is not there.
+/// What the provider took is the audit's to compare (Q3): the service shows the order's amount.
 ///
 /// # Errors
 /// The payment service cannot be asked.

@@ -1,6 +1,10 @@
 //! What a run did, compared with what the file says.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use time::OffsetDateTime;
 
@@ -26,12 +30,14 @@ pub(super) struct Evidence<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     text: String,
+    /// Whether the payments could be compared too.
+    paid: bool,
     mismatches: Vec<String>,
 }
 
 impl Report {
     pub(super) fn new(evidence: &Evidence<'_>) -> Self {
-        let mut report = Self::default();
+        let mut report = Self { paid: evidence.captured.is_some(), ..Self::default() };
         report.orders(evidence);
         report.money(evidence);
         report.stock(evidence);
@@ -47,7 +53,7 @@ impl Report {
     pub(super) fn render(&self, screen: Screen) -> String {
         let mut text = self.text.clone();
         if self.exact() {
-            text.push_str(&screen.paint("32", "exact: the run and the file agree"));
+            text.push_str(&screen.paint("32", self.agreement()));
             return text;
         }
         text.push_str(&screen.paint("31", "MISMATCH"));
@@ -55,6 +61,15 @@ impl Report {
             let _infallible = write!(text, "\n  - {mismatch}");
         }
         text
+    }
+
+    /// Says no more than what was compared.
+    const fn agreement(&self) -> &'static str {
+        if self.paid {
+            "exact: the run and the file agree"
+        } else {
+            "orders and stock agree; captured money was not compared"
+        }
     }
 
     fn line(&mut self, head: &str, text: &str) {
@@ -94,7 +109,7 @@ impl Report {
         let file = evidence.file;
         let ordered: i64 = finals(evidence.outcomes).map(|order| order.amount.minor_units).sum();
         let (captured, from) = match evidence.captured {
-            Some(captured) => (captured.values().sum(), "captured by payment"),
+            Some(captured) => (captured.values().sum(), "in captured payments"),
             None => (ordered, "total of the completed orders"),
         };
         self.line(
@@ -109,8 +124,9 @@ impl Report {
             ),
         );
         if captured != file.catalogue_minor {
-            self.mismatches.push(format!("captured {captured}, expected {}", file.catalogue_minor));
+            self.mismatches.push(format!("{captured} {from}, expected {}", file.catalogue_minor));
         }
+        self.prices(evidence);
         if let Some(captured) = evidence.captured {
             let differing = finals(evidence.outcomes).filter_map(|order| {
                 let charged = captured.get(&order.id).copied();
@@ -123,6 +139,24 @@ impl Report {
             });
             self.list(differing.collect());
         }
+    }
+
+    /// Each order's amount against its own lines: the errors of two orders do not cancel out.
+    fn prices(&mut self, evidence: &Evidence<'_>) {
+        let expected: HashMap<&str, i64> = evidence
+            .file
+            .placed
+            .iter()
+            .map(|order| (order.invoice.as_str(), order.catalogue_minor))
+            .collect();
+        let wrong = evidence.outcomes.iter().filter_map(|outcome| {
+            let amount = outcome.order.as_ref()?.amount.minor_units;
+            let expected = expected.get(outcome.invoice.as_str()).copied().unwrap_or(0);
+            (amount != expected).then(|| {
+                format!("invoice {}: order of {amount}, its lines make {expected}", outcome.invoice)
+            })
+        });
+        self.list(wrong.collect());
     }
 
     fn stock(&mut self, evidence: &Evidence<'_>) {
@@ -234,6 +268,7 @@ mod tests {
                 invoice: "1".to_owned(),
                 customer: "7".to_owned(),
                 lines: BTreeMap::from([("A".to_owned(), 2)]),
+                catalogue_minor: 20,
             }],
             lines: 1,
             historic_minor: 18,
@@ -246,6 +281,8 @@ mod tests {
     fn outcome(status: &str) -> Outcome {
         Outcome {
             invoice: "1".to_owned(),
+            customer: "7".to_owned(),
+            key: "replay-run-1".to_owned(),
             accepted_after: Some(Duration::from_millis(5)),
             accepted_at: Some(Duration::from_millis(9)),
             order: Some(OrderView {
@@ -289,6 +326,36 @@ mod tests {
         assert!(!judge(outcome("COMPLETED"), 20, &stock(7, 10)).exact(), "stock");
         let failed = Outcome { failure: Some("lost".to_owned()), ..outcome("COMPLETED") };
         assert!(!judge(failed, 20, &stock(8, 10)).exact(), "not final");
+    }
+
+    #[test]
+    fn opposite_errors_of_two_orders_do_not_cancel_out() {
+        let mut file = file();
+        file.placed.push(Order { invoice: "2".to_owned(), ..file.placed[0].clone() });
+        file.catalogue_minor = 40;
+        file.units.insert("A".to_owned(), 4);
+        let priced = |invoice: &str, minor_units| {
+            let mut outcome = outcome("COMPLETED");
+            outcome.invoice = invoice.to_owned();
+            outcome.order.as_mut().unwrap().amount.minor_units = minor_units;
+            outcome
+        };
+        let judge = |outcomes: &[Outcome]| {
+            Report::new(&Evidence {
+                file: &file,
+                outcomes,
+                captured: None,
+                before: &stock(10, 10),
+                after: &stock(6, 10),
+                retries: &BTreeMap::new(),
+            })
+        };
+        let right = judge(&[priced("1", 20), priced("2", 20)]);
+        assert!(right.exact(), "{:?}", right.mismatches);
+        assert!(right.agreement().contains("captured money was not compared"));
+        let wrong = judge(&[priced("1", 19), priced("2", 21)]);
+        let named = |invoice: &str| wrong.mismatches.iter().any(|text| text.contains(invoice));
+        assert!(named("invoice 1:") && named("invoice 2:"), "{:?}", wrong.mismatches);
     }
 
     #[test]

@@ -150,8 +150,7 @@ fn spent(db: &OrderDb, finding: &mut Finding) {
 }
 
 pub(super) fn i9(db: &OrderDb, before: &HashMap<String, i64>) -> Finding {
-    let mut finding =
-        Finding::new("I9", "no customer's fence went down, neither now nor since their last order");
+    let mut finding = Finding::new("I9", "no customer's fence went down while the audit ran");
     for guard in &db.guards {
         let floor = before.get(&guard.user).copied().unwrap_or(i64::MIN);
         finding.expect(guard.fence >= floor, || {
@@ -170,9 +169,7 @@ pub(super) fn q1(db: &OrderDb, attempts: Option<&[Attempt]>) -> Finding {
     let orders: HashMap<(&str, &str), &Order> =
         db.orders.iter().map(|order| ((order.user.as_str(), order.key.as_str()), order)).collect();
     let Some(attempts) = attempts else {
-        for order in &db.orders {
-            finding.expect(!order.key.is_empty(), || format!("{}: placed without a key", order.id));
-        }
+        finding.skipped = Some("no --requests");
         return finding;
     };
     let mut asked = HashSet::new();

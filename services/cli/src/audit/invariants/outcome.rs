@@ -50,12 +50,17 @@ impl Story<'_> {
     }
 
     /// Everything by which one sees from outside that the order was completed.
-    fn signs_of_completion(&self) -> [(&'static str, bool); 5] {
+    fn signs_of_completion(&self) -> [(&'static str, bool); 6] {
+        let amount = self.order.map(|order| order.amount);
         [
             ("reservation COMMITTED", self.reservation == Some("COMMITTED")),
             ("payment CAPTURED", self.payment == Some("CAPTURED")),
-            ("captured once by the provider", self.charged.captures == 1),
-            ("capture booked", self.booked > 0 && self.booked == self.charged.captured),
+            (
+                "the whole amount captured once by the provider",
+                self.charged.captures == 1 && Some(self.charged.captured) == amount,
+            ),
+            ("nothing refunded", self.charged.captures > 0 && self.charged.refunds == 0),
+            ("the whole amount booked", self.booked > 0 && Some(self.booked) == amount),
             ("exactly one confirmed message", self.told(&self.confirmed, &self.cancelled)),
         ]
     }
@@ -121,7 +126,7 @@ fn messages<'a>(all: &'a Snapshot, stories: &mut BTreeMap<Uuid, Story<'a>>) {
 pub(super) fn q3(all: &Snapshot) -> Finding {
     let mut finding = Finding::new(
         "Q3",
-        "completed = goods committed = payment captured = captured once by the provider = one confirmed notification",
+        "completed = goods committed = payment captured = captured once by the provider, in full, not refunded = one confirmed notification",
     );
     for (id, story) in stories(all) {
         let completed = story.state() == "COMPLETED";

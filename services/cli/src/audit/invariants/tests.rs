@@ -236,6 +236,12 @@ const BREAKS: &[Breaks] = &[
     (&["Q3"], |all| all.inventory.reservations[0].state = "RELEASED".to_owned()),
     (&["Q3"], |all| all.payment.payments[0].state = "VOIDED".to_owned()),
     (&["Q3"], |all| all.payment.ledger.clear()),
+    // Provider and books agree, on less than the order's amount.
+    (&["Q3"], |all| {
+        all.provider.operations[2].amount = 400;
+        all.payment.ledger[0].amount = 400;
+    }),
+    (&["Q3"], |all| operation(all, DONE, "refund", "refunded")),
     (&["Q3"], |all| all.notification.mails[0].message_id = "another".to_owned()),
     (&["Q3"], |all| {
         all.notification.mails.remove(0);
