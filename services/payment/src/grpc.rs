@@ -1,5 +1,6 @@
 //! The gRPC edge.
 
+use portolan_kernel::Money;
 use portolan_proto::payment::v1::{
     GetPaymentRequest, GetPaymentResponse, Payment, PaymentStatus,
     payment_service_server::PaymentService,
@@ -30,15 +31,16 @@ impl PaymentService for Payments {
         request: Request<GetPaymentRequest>,
     ) -> Result<Response<GetPaymentResponse>, tonic::Status> {
         let order = request.into_inner().order_id;
-        let row = app::show(&self.pool, &order)
+        let (row, captured) = app::show(&self.pool, &order)
             .await
             .map_err(|error| portolan_runtime::grpc::status(&error))?;
-        Ok(Response::new(GetPaymentResponse { payment: Some(message(row)) }))
+        Ok(Response::new(GetPaymentResponse { payment: Some(message(row, captured)) }))
     }
 }
 
-fn message(row: Row) -> Payment {
+fn message(row: Row, captured: Option<i64>) -> Payment {
     let payment = row.payment;
+    let captured = captured.zip(payment.amount);
     Payment {
         order_id: payment.order.to_string(),
         status: status(payment.status).into(),
@@ -49,6 +51,7 @@ fn message(row: Row) -> Payment {
             seconds: row.updated_at.unix_timestamp(),
             nanos: i32::try_from(row.updated_at.nanosecond()).unwrap_or(0),
         }),
+        captured: captured.map(|(minor_units, amount)| money(Money { minor_units, ..amount })),
     }
 }
 

@@ -5,7 +5,7 @@ mod ledger;
 mod payments;
 
 pub use jobs::{Due, Job, claim, waiting};
-pub use ledger::{Entry, record};
+pub use ledger::{Entry, captured, record};
 pub use payments::{Row, find, insert, lock, update};
 
 /// Why the database did not do what was asked.

@@ -15,8 +15,8 @@ const AT_ONCE: usize = 16;
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The amounts of the payments that are CAPTURED, by order id. An order without one is not there.
-/// What the provider took is the audit's to compare (Q3): the service shows the order's amount.
+/// What was captured, by order id, from the payment service's ledger. An order without a capture is
+/// not there. The provider's own ledger is the audit's to compare (Q3).
 ///
 /// # Errors
 /// The payment service cannot be asked.
@@ -53,6 +53,6 @@ async fn one(
     let captured = response
         .payment
         .filter(|payment| payment.status() == PaymentStatus::Captured)
-        .and_then(|payment| payment.amount);
+        .and_then(|payment| payment.captured);
     Ok(captured.map(|amount| (id, amount.minor_units)))
 }

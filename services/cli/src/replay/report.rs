@@ -109,7 +109,7 @@ impl Report {
         let file = evidence.file;
         let ordered: i64 = finals(evidence.outcomes).map(|order| order.amount.minor_units).sum();
         let (captured, from) = match evidence.captured {
-            Some(captured) => (captured.values().sum(), "in captured payments"),
+            Some(captured) => (captured.values().sum(), "captured by payment"),
             None => (ordered, "total of the completed orders"),
         };
         self.line(

@@ -63,11 +63,13 @@ impl Coded for NotShown {
     }
 }
 
-/// The payment of an order.
+/// The payment of an order, and what was captured in minor units of its currency.
 ///
 /// # Errors
 /// It has none; the database's.
-pub async fn show(pool: &PgPool, order: &str) -> Result<Row, NotShown> {
+pub async fn show(pool: &PgPool, order: &str) -> Result<(Row, Option<i64>), NotShown> {
     let order = order.parse().map_err(|_| NotShown::InvalidOrderId)?;
-    store::find(pool, order).await?.ok_or(NotShown::NotFound(order))
+    let row = store::find(pool, order).await?.ok_or(NotShown::NotFound(order))?;
+    let captured = store::captured(pool, order).await.map_err(store::Error::from)?;
+    Ok((row, captured))
 }

@@ -1,5 +1,5 @@
 use portolan_kernel::{Money, OrderId};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::domain::Ledger;
@@ -39,4 +39,17 @@ pub async fn record(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sq
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What was captured for an order, in minor units of the payment's currency.
+///
+/// # Errors
+/// The database's.
+pub async fn captured(pool: &PgPool, order: OrderId) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT amount FROM payment_ledger WHERE order_id = $1 AND kind = 'capture'",
+        order.0,
+    )
+    .fetch_optional(pool)
+    .await
 }

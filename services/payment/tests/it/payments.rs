@@ -56,6 +56,7 @@ async fn shown_over_grpc(ctx: &Context, order: &str) {
     let payment = get(order).await.unwrap().into_inner().payment.unwrap();
     assert_eq!(payment.status(), PaymentStatus::Captured);
     assert_eq!(payment.amount.unwrap().minor_units, AMOUNT);
+    assert_eq!(payment.captured.unwrap().minor_units, AMOUNT);
     assert_eq!(get(&new_order().to_string()).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(get("order 1").await.unwrap_err().code(), Code::InvalidArgument);
 }
