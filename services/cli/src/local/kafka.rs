@@ -69,7 +69,7 @@ impl<'a> Kafka<'a> {
         if data.join("meta.properties").exists() {
             return Ok(());
         }
-        let cluster = URL_SAFE_NO_PAD.encode(random_bytes::<16>()?);
+        let cluster = cluster_id(random_bytes()?);
         let format = self
             .java("-Xmx128m")
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster])
@@ -120,8 +120,28 @@ impl<'a> Kafka<'a> {
     }
 }
 
+/// A cluster id as Kafka writes it. The first bit is cleared, or one id in 64 would begin with a
+/// dash and be taken for an option.
+fn cluster_id(mut random: [u8; 16]) -> String {
+    random[0] &= 0x7f;
+    URL_SAFE_NO_PAD.encode(random)
+}
+
 fn new_topic(name: &str) -> NewTopic<'_> {
     NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))
         .set("retention.ms", RETENTION_MS)
         .set("segment.ms", SEGMENT_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cluster_id_looks_like_an_option() {
+        for first in 0..=u8::MAX {
+            let id = cluster_id([first; 16]);
+            assert!(!id.starts_with('-') && id.len() == 22, "{id}");
+        }
+    }
 }

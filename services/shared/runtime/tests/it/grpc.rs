@@ -22,7 +22,10 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Spans exist only where telemetry is installed, which a process can do once.
 fn install_telemetry() {
     static ONCE: Once = Once::new();
-    let config = TelemetryConfig { log_filter: "portolan_test=info,sqlx=warn".to_owned(), ..TelemetryConfig::default() };
+    let config = TelemetryConfig {
+        log_filter: "portolan_test=info,sqlx=warn".to_owned(),
+        ..TelemetryConfig::default()
+    };
     ONCE.call_once(|| drop(telemetry::init("test", &config).unwrap()));
 }
 
