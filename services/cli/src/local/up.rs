@@ -5,6 +5,7 @@ use nix::unistd::{geteuid, setsid};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,8 @@ use crate::{
 
 /// How long anything may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(90);
+const PORTS_LINGER: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Pieces of every product in a new shop: more than a whole year of the data set takes of any.
 const OPENING_STOCK: i64 = seed::DEFAULT_QUANTITY;
 
@@ -54,7 +57,11 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
     state.create()?;
     let _lock = state.lock()?;
     let left = sweep(&state).await?;
-    check_free(&settings.wanted_ports()?)?;
+    let wanted = settings.wanted_ports()?;
+    if left > 0 {
+        settle(&wanted).await;
+    }
+    check_free(&wanted)?;
     if args.reset {
         state.clear()?;
         state.create()?;
@@ -64,6 +71,15 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
         logs.host(&format!("stopped {left} processes that a killed supervisor had left behind"));
     }
     Host::new(&state, &settings, &programs, logs, screen)?.run().await
+}
+
+/// Gives the ports of processes that have just ended a moment: the system takes the last thread's
+/// sockets away after the process has stopped being seen.
+async fn settle(wanted: &[(u16, String)]) {
+    let deadline = Instant::now() + PORTS_LINGER;
+    while check_free(wanted).is_err() && Instant::now() < deadline {
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 #[derive(Debug)]
