@@ -24,7 +24,7 @@ pub fn spawn_sweeper(ctx: &Context, pool: PgPool, waker: Waker, changes: Changes
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if let Err(error) = sweep(&pool, ids.as_ref(), &waker, &changes).await {
                 tracing::warn!(
-                    error = format!("{:#}", anyhow::Error::from(error)),
+                    error = portolan_runtime::one_line(&error),
                     "sweep failed; the next one tries again"
                 );
             }

@@ -58,11 +58,6 @@ impl Outgoing {
             payload: event.encode_to_vec(),
         }
     }
-
-    /// The CloudEvents `type`.
-    pub fn event_type(&self) -> &'static str {
-        self.event_type
-    }
 }
 
 /// Writes events to the outbox and the event log within the caller's transaction.
