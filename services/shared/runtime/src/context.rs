@@ -1,13 +1,14 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use portolan_kernel::{Clock, IdGen, RandomIds, SystemClock};
 use tokio::net::TcpListener;
 
-use crate::{Readiness, Tasks};
+use crate::{Readiness, Tasks, tls::Tls};
 
 /// What a service gets from its process. Clones share everything.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct Context {
     pub ids: Arc<dyn IdGen>,
     /// The bound service port until somebody serves it.
     pub listener: Arc<Mutex<Option<TcpListener>>>,
+    /// The mesh, if this process is part of one: its own identity and whom it trusts.
+    pub tls: Option<Tls>,
+    /// How long a connection to the service port may live; zero is for ever.
+    pub max_connection_age: Duration,
     local_addr: Option<SocketAddr>,
 }
 
@@ -38,6 +43,8 @@ impl Context {
             ids: Arc::new(RandomIds(SystemClock)),
             local_addr: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             listener: Arc::new(Mutex::new(listener)),
+            tls: None,
+            max_connection_age: Duration::ZERO,
         }
     }
 
@@ -45,6 +52,18 @@ impl Context {
     #[must_use]
     pub fn with(self, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>) -> Self {
         Self { clock, ids, ..self }
+    }
+
+    /// The same as a member of the mesh.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The same with a limit for the life of connections to the service port; zero is none.
+    #[must_use]
+    pub fn with_max_connection_age(self, max_connection_age: Duration) -> Self {
+        Self { max_connection_age, ..self }
     }
 
     /// The service port, which can be taken once.

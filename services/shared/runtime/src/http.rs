@@ -3,5 +3,5 @@
 mod client;
 mod server;
 
-pub use client::client;
-pub use server::serve;
+pub use client::{client, mesh_client};
+pub use server::{serve, serve_mesh};

@@ -10,21 +10,26 @@
 //! - On SIGTERM: unready, drain delay, soft token, grace, hard token, flush of the telemetry.
 
 mod admin;
+mod callers;
 pub mod config;
 mod context;
 #[cfg(feature = "postgres")]
 pub mod database;
 mod error;
+pub mod files;
 pub mod grpc;
 pub mod http;
 mod listen;
 pub mod metrics;
+mod net;
 mod process;
 mod readiness;
 mod tasks;
 pub mod telemetry;
+pub mod tls;
 
 pub use admin::router as admin_router;
+pub use callers::Callers;
 #[cfg(feature = "postgres")]
 pub use config::DatabaseConfig;
 pub use config::{ConfigError, Invalid, LogFormat, ServerConfig, TelemetryConfig, Validate};
@@ -34,3 +39,4 @@ pub use http::client as http_client;
 pub use process::{Service, install_crypto, main, run};
 pub use readiness::{Check, CheckReport, Readiness, Report, Status};
 pub use tasks::{Drained, Tasks};
+pub use tls::{PeerIdentity, Tls, TlsConfig};

@@ -2,14 +2,16 @@
 
 use std::{
     fs,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use portolan_kernel::{Clock as _, SystemClock};
+use time::OffsetDateTime;
 
+static INSTALLING: Mutex<()> = Mutex::new(());
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Upper bounds of every histogram, in seconds: the default of the Prometheus clients with two
@@ -22,6 +24,7 @@ const BUCKETS: [f64; 15] =
 /// # Errors
 /// Another recorder is installed already.
 pub fn install(service: &'static str) -> anyhow::Result<()> {
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if HANDLE.get().is_some() {
         return Ok(());
     }
@@ -35,7 +38,7 @@ pub fn install(service: &'static str) -> anyhow::Result<()> {
     metrics::describe_gauge!("process_resident_memory_bytes", "Resident memory.");
     metrics::describe_gauge!("portolan_build_info", "Always 1; the labels say what runs.");
     metrics::describe_gauge!("portolan_check_up", "1 while the readiness check holds, else 0.");
-    metrics::gauge!("process_start_time_seconds").set(unix_seconds());
+    metrics::gauge!("process_start_time_seconds").set(unix_seconds(SystemClock.now()));
     let version = env!("CARGO_PKG_VERSION");
     metrics::gauge!("portolan_build_info", "service" => service, "version" => version).set(1.0);
     Ok(())
@@ -60,9 +63,10 @@ pub(crate) async fn upkeep() {
     }
 }
 
-fn unix_seconds() -> f64 {
-    let now = SystemTime::from(SystemClock.now());
-    now.duration_since(UNIX_EPOCH).map_or(0.0, |age| age.as_secs_f64())
+/// A time as metrics show it. Those before 1970 are 0.
+pub(crate) fn unix_seconds(time: OffsetDateTime) -> f64 {
+    let since = SystemTime::from(time).duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// `VmRSS` of this process, on Linux.

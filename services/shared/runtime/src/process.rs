@@ -4,7 +4,10 @@ use clap::{ArgMatches, Command};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-use crate::{Context, ServerConfig, TelemetryConfig, Validate, config, one_line, telemetry};
+use crate::{
+    Context, Invalid, ServerConfig, TelemetryConfig, Tls, TlsConfig, Validate, config, metrics,
+    one_line, telemetry,
+};
 
 mod lifecycle;
 
@@ -25,8 +28,16 @@ pub trait Service {
     /// Where the configuration keeps its telemetry.
     fn telemetry(config: &Self::Config) -> &TelemetryConfig;
 
+    /// Where the configuration keeps its place in the mesh, if it has one.
+    fn tls(_config: &Self::Config) -> Option<&TlsConfig> {
+        None
+    }
+
     /// Brings the database to the schema of this binary.
-    fn migrate(config: Self::Config) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn migrate(
+        config: Self::Config,
+        ctx: Context,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Connects, wires everything and starts its tasks; returns when that is done.
     fn serve(config: Self::Config, ctx: Context)
@@ -82,6 +93,13 @@ fn checked<S: Service>() -> Result<S::Config, config::ConfigError> {
     let config: S::Config = config::load()?;
     S::server(&config).validate()?;
     S::telemetry(&config).validate()?;
+    S::tls(&config).map_or(Ok(()), Validate::validate)?;
+    let collector = S::telemetry(&config).otlp_endpoint.as_deref().unwrap_or_default();
+    Invalid::unless(
+        S::tls(&config).is_some() || !collector.starts_with("https:"),
+        "telemetry.otlp_endpoint",
+        "an https:// URL needs the section tls",
+    )?;
     Ok(config)
 }
 
@@ -97,12 +115,14 @@ fn execute<S: Service>(
     }
     install_crypto();
     let result = runtime.block_on(async {
-        let telemetry = telemetry::init(S::NAME, S::telemetry(&config))?;
+        metrics::install(S::NAME)?;
+        let tls = S::tls(&config).map(Tls::load).transpose()?;
+        let telemetry = telemetry::init(S::NAME, S::telemetry(&config), tls.as_ref())?;
         telemetry::log_panics();
         let result = if command == Some("migrate") {
-            S::migrate(config).await
+            S::migrate(config, Context::new(S::NAME, None).with_tls(tls)).await
         } else {
-            lifecycle::serve::<S>(config).await
+            lifecycle::serve::<S>(config, tls).await
         };
         telemetry.flush().await;
         result

@@ -6,7 +6,7 @@ use std::{
 };
 
 use portolan_kernel::{Clock as _, SystemClock};
-use portolan_runtime::{DatabaseConfig, database};
+use portolan_runtime::{Context, DatabaseConfig, database};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
     migrate::Migrator, postgres::PgConnectOptions,
@@ -40,7 +40,8 @@ impl TestDb {
         let name = unique_name();
         run(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
         let url = url_of(&name);
-        let pool = database::connect(&DatabaseConfig::new(url.clone())).await;
+        let config = DatabaseConfig::new(url.clone());
+        let pool = database::connect(&Context::new("test", None), &config).await;
         Self { name, url, pool: pool.expect("the test's database takes connections") }
     }
 

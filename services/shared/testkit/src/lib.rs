@@ -2,7 +2,7 @@
 //! test, time and ids that can be foretold, and waiting without sleeping.
 //!
 //! The servers are named by `PORTOLAN_TEST_DATABASE_URL` (of a role that may create databases) and
-//! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Nothing here returns errors: it fails the test.
+//! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Tests about certificates start a Kafka of their own. Nothing here returns errors: it fails the test.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -10,19 +10,25 @@
     reason = "what fails here fails the test"
 )]
 
+mod certificates;
 mod clock;
 mod context;
 mod database;
 mod eventually;
 mod ids;
 mod kafka;
+mod mesh;
+mod tls_kafka;
 
+pub use certificates::TestCa;
 pub use clock::ManualClock;
 pub use context::{context, free_port};
 pub use database::TestDb;
 pub use eventually::eventually;
 pub use ids::SeqIds;
 pub use kafka::{TestKafka, TestRecord};
+pub use mesh::TestMesh;
+pub use tls_kafka::TlsKafka;
 
 #[expect(clippy::disallowed_methods, reason = "the test servers are named by the environment")]
 fn server(variable: &str) -> String {

@@ -33,6 +33,9 @@ pub enum ConfigError {
     /// A URL of a peer that cannot be used.
     #[error("not an http:// or https:// URL")]
     Url,
+    /// A URL that asks for an identity that this process does not have.
+    #[error("an https:// URL needs the section tls")]
+    NoTls,
 }
 
 /// Reads the file named by `PORTOLAN_CONFIG`, if any, and the environment over it.

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -21,6 +21,15 @@ pub struct ServerConfig {
     /// balancers need to notice.
     #[serde(default)]
     pub drain_delay_ms: u64,
+    /// How long a connection to the service port may live, in seconds, give or take a tenth; 0 is
+    /// for ever. It ends with its running requests. New certificates and new instances of a service
+    /// take effect only with new connections.
+    #[serde(default = "default_max_connection_age_secs")]
+    pub max_connection_age_secs: u64,
+}
+
+const fn default_max_connection_age_secs() -> u64 {
+    300
 }
 
 const fn default_grace_secs() -> u64 {
@@ -31,6 +40,11 @@ impl ServerConfig {
     /// How long running work may take after the soft token.
     pub const fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_secs)
+    }
+
+    /// How long a connection to the service port may live.
+    pub const fn max_connection_age(&self) -> Duration {
+        Duration::from_secs(self.max_connection_age_secs)
     }
 
     /// The time between unready and the soft token.
@@ -96,10 +110,22 @@ impl Validate for TelemetryConfig {
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database`, with the query parameters of libpq.
     pub url: SecretString,
+    /// A JSON file `{"username", "password"}` which wins over the URL. It is read again when its
+    /// content changes, and the pool takes the new login without failing a request.
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+    /// A PEM file of the certificates that the server's must come from: given, the connection is
+    /// encrypted and the server's certificate and name are verified. Read again when it changes.
+    #[serde(default)]
+    pub tls_roots: Option<PathBuf>,
+    /// A PEM file with our certificate, its issuer and its PKCS#8 key, shown to the server. Read
+    /// again when it changes.
+    #[serde(default)]
+    pub tls_identity: Option<PathBuf>,
     /// Size of the pool.
     #[serde(default = "default_max_connections")]
     pub max_connections: u32,
-    /// How long the start waits for the database, in seconds.
+    /// How long the start waits for the credentials file, the database and its schema, in seconds.
     #[serde(default = "default_connect_timeout_secs")]
     pub connect_timeout_secs: u64,
     /// The server's limit for one statement, in milliseconds.
@@ -124,6 +150,9 @@ impl DatabaseConfig {
     pub fn new(url: impl Into<SecretString>) -> Self {
         Self {
             url: url.into(),
+            credentials_file: None,
+            tls_roots: None,
+            tls_identity: None,
             max_connections: default_max_connections(),
             connect_timeout_secs: default_connect_timeout_secs(),
             statement_timeout_ms: default_statement_timeout_ms(),
@@ -139,8 +168,15 @@ impl Validate for DatabaseConfig {
             "must be at least 1",
         )?;
         #[cfg(feature = "postgres")]
-        crate::database::options(self)
-            .map_err(|_| Invalid::new("database.url", "is not a postgres:// URL"))?;
-        Ok(())
+        Invalid::unless(
+            crate::database::is_url(&self.url),
+            "database.url",
+            "is not a postgres:// URL",
+        )?;
+        Invalid::unless(
+            self.tls_identity.is_none() || self.tls_roots.is_some(),
+            "database.tls_identity",
+            "needs database.tls_roots",
+        )
     }
 }

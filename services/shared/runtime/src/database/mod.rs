@@ -1,7 +1,16 @@
-//! Postgres: the pool, its health, migrations and the schema check.
+//! Postgres: the pool and its login, its health, migrations and the schema check.
 
-mod pool;
+mod access;
+mod connect;
+mod patience;
+mod rotate;
 mod schema;
+mod transient;
+mod watch;
 
-pub use pool::{connect, is_transient, options, watch};
+pub(crate) use access::is_url;
+pub use connect::{connect, open};
 pub use schema::{migrate, require_schema};
+pub use transient::is_transient;
+pub use watch::watch;
+use watch::watch_with;

@@ -1,4 +1,4 @@
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, migrate::Migrator, postgres::PgDatabaseError};
 
 /// Applies the migrations, those of each migrator in order, without the pool's statement timeout.
@@ -28,18 +28,39 @@ pub async fn migrate(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<(
 /// # Errors
 /// The schema is older, or too new; the line says by how much and what to do.
 pub async fn require_schema(pool: &PgPool, migrators: &[&Migrator]) -> anyhow::Result<()> {
-    let name = database_name(pool);
-    let mut connection = pool.acquire().await.context("cannot check the schema")?;
+    Ok(check_schema(pool, migrators).await?)
+}
+
+/// Why the schema will not do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SchemaError {
+    /// Somebody has yet to migrate.
+    #[error("database {database} is at version {applied}, needs {required}: run migrate")]
+    Behind { database: String, applied: String, required: i64 },
+    /// This binary is too old.
+    #[error("database {database} no longer serves version {required}, only {oldest} and newer")]
+    Outgrown { database: String, required: i64, oldest: i64 },
+    #[error("cannot check the schema")]
+    Query(#[source] sqlx::Error),
+}
+
+/// [`require_schema`], with the reason to be judged.
+pub(super) async fn check_schema(
+    pool: &PgPool,
+    migrators: &[&Migrator],
+) -> Result<(), SchemaError> {
+    let database = database_name(pool);
+    let mut connection = pool.acquire().await.map_err(SchemaError::Query)?;
     for migrator in migrators {
         let required = required(migrator);
         let applied = applied(&mut connection, &migrator.table_name).await?;
         if applied < required {
             let applied = if applied == 0 { "none".to_owned() } else { applied.to_string() };
-            bail!("database {name} is at version {applied}, needs {required}: run migrate");
+            return Err(SchemaError::Behind { database, applied, required });
         }
         let oldest = min_compatible(&mut connection, &migrator.table_name).await?;
         if required < oldest {
-            bail!("database {name} no longer serves version {required}, only {oldest} and newer");
+            return Err(SchemaError::Outgrown { database, required, oldest });
         }
     }
     Ok(())
@@ -51,19 +72,19 @@ fn required(migrator: &Migrator) -> i64 {
 }
 
 /// The newest applied version, 0 for none.
-async fn applied(connection: &mut PgConnection, table: &str) -> anyhow::Result<i64> {
+async fn applied(connection: &mut PgConnection, table: &str) -> Result<i64, SchemaError> {
     // The name comes from the crate's own sqlx.toml, never from outside.
     let sql = AssertSqlSafe(format!("SELECT max(version) FROM {table} WHERE success"));
     let newest: Result<Option<i64>, _> = sqlx::query_scalar(sql).fetch_one(connection).await;
     match newest {
         Ok(version) => Ok(version.unwrap_or(0)),
         Err(error) if is_undefined_table(&error) => Ok(0),
-        Err(error) => Err(error).context("cannot check the schema"),
+        Err(error) => Err(SchemaError::Query(error)),
     }
 }
 
 /// The oldest version whose binaries the schema still serves, 0 for any.
-async fn min_compatible(connection: &mut PgConnection, table: &str) -> anyhow::Result<i64> {
+async fn min_compatible(connection: &mut PgConnection, table: &str) -> Result<i64, SchemaError> {
     let oldest: Result<Option<i64>, _> =
         sqlx::query_scalar("SELECT min_compatible FROM schema_compatibility WHERE component = $1")
             .bind(table)
@@ -72,7 +93,7 @@ async fn min_compatible(connection: &mut PgConnection, table: &str) -> anyhow::R
     match oldest {
         Ok(version) => Ok(version.unwrap_or(0)),
         Err(error) if is_undefined_table(&error) => Ok(0),
-        Err(error) => Err(error).context("cannot check the schema"),
+        Err(error) => Err(SchemaError::Query(error)),
     }
 }
 

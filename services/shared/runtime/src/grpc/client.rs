@@ -1,40 +1,34 @@
 use std::{
-    task::{Context, Poll},
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, uri::Scheme};
-use tonic::{
-    body::Body,
-    transport::{Channel, Endpoint, Error},
-};
+use http::{HeaderValue, Request, Response, Uri, uri::Scheme};
+use tokio::time::timeout;
+use tonic::{Status, body::Body};
 use tower::Service;
 
-use crate::{ConfigError, telemetry::TraceContext};
+use super::{balance::Balance, server::grpc_timeout};
+use crate::{ConfigError, Context, net::Dialer, telemetry::TraceContext};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The transport of every generated client: a channel that connects when first used, reconnects
-/// by itself, and sends the current trace context with each call. Cloning is cheap.
+/// The transport of every generated client. It connects when first used, to each instance of the
+/// service that its name leads to, spreads the calls over them, and sends the current trace context
+/// with each call. A call that a closing connection has not taken goes to another one. Cloning is
+/// cheap.
 #[derive(Clone, Debug)]
-pub struct Client(Channel);
+pub struct Client(Arc<Balance>);
 
-/// A [`Client`] for `http://host:port`. Nothing is connected yet, but a tokio runtime must run.
+/// A [`Client`] for `http://host:port`, or for `https://host:port` with the identity of the
+/// context, where only `component` may answer. Nothing is connected yet.
 ///
 /// # Errors
-/// The text is not a URL with a scheme and a host.
-pub fn channel(url: &str) -> Result<Client, ConfigError> {
-    let endpoint = endpoint(url)?;
-    let channel = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
-    Ok(Client(channel))
+/// The text is not a URL with a scheme and a host, or it asks for an identity that is not there.
+pub fn channel(ctx: &Context, url: &str, component: &str) -> Result<Client, ConfigError> {
+    let url = parse_url(url)?;
+    let dialer = Dialer::new(&url, ctx.tls.as_ref(), component)?;
+    Ok(Client(Arc::new(Balance::new(url, dialer))))
 }
 
 /// Whether [`channel`] would take this URL: for the validation of a configuration.
@@ -42,15 +36,14 @@ pub fn channel(url: &str) -> Result<Client, ConfigError> {
 /// # Errors
 /// The text is not a URL with a scheme and a host.
 pub fn check_url(url: &str) -> Result<(), ConfigError> {
-    endpoint(url).map(drop)
+    parse_url(url).map(drop)
 }
 
-fn endpoint(url: &str) -> Result<Endpoint, ConfigError> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| ConfigError::Url)?;
-    let uri = endpoint.uri();
-    let web = uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
-    let hosted = !uri.host().is_none_or(str::is_empty);
-    if web && hosted { Ok(endpoint) } else { Err(ConfigError::Url) }
+pub(crate) fn parse_url(url: &str) -> Result<Uri, ConfigError> {
+    let url: Uri = url.parse().map_err(|_| ConfigError::Url)?;
+    let web = url.scheme() == Some(&Scheme::HTTP) || url.scheme() == Some(&Scheme::HTTPS);
+    let hosted = !url.host().is_none_or(str::is_empty);
+    if web && hosted { Ok(url) } else { Err(ConfigError::Url) }
 }
 
 /// The request with a deadline that caller and server both keep (`grpc-timeout`).
@@ -62,11 +55,11 @@ pub fn deadline<T>(request: T, timeout: Duration) -> tonic::Request<T> {
 
 impl Service<Request<Body>> for Client {
     type Response = Response<Body>;
-    type Error = Error;
-    type Future = <Channel as Service<Request<Body>>>::Future;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.0, cx)
+    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -74,6 +67,13 @@ impl Service<Request<Body>> for Client {
         if let (false, Ok(value)) = (trace.is_none(), HeaderValue::from_str(trace.as_str())) {
             request.headers_mut().insert("traceparent", value);
         }
-        Service::call(&mut self.0, request)
+        let balance = Arc::clone(&self.0);
+        Box::pin(async move {
+            let limit = grpc_timeout(request.headers());
+            let answer = balance.send(request);
+            let Some(limit) = limit else { return answer.await };
+            let late = |_| Err(Status::deadline_exceeded("no answer in time"));
+            timeout(limit, answer).await.unwrap_or_else(late)
+        })
     }
 }

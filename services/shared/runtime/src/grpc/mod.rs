@@ -1,6 +1,8 @@
 //! gRPC edges: serving, calling, and errors on the way in both directions.
 
+mod balance;
 mod client;
+mod instance;
 mod remote;
 mod server;
 mod status;

@@ -6,20 +6,23 @@ use tokio::{
 };
 
 use super::Service;
-use crate::{Check, Context, Drained, ServerConfig, admin, listen, metrics};
+use crate::{Check, Context, Drained, ServerConfig, Tls, admin, listen, metrics};
 
 type Signals = mpsc::Receiver<&'static str>;
 
 /// Binds, serves and drains one service. Both ports are bound before anything else is tried, so a
 /// process that cannot serve never touches the database or the broker.
-pub(super) async fn serve<S: Service>(config: S::Config) -> anyhow::Result<()> {
+pub(super) async fn serve<S: Service>(config: S::Config, tls: Option<Tls>) -> anyhow::Result<()> {
     let server = S::server(&config).clone();
     let (sender, signals) = mpsc::channel(2);
     let forward = forward_signals(sender)?;
     let listener = listen::bind("server.listen", server.listen).await?;
     let admin_listener = listen::bind("server.admin_listen", server.admin_listen).await?;
-    metrics::install(S::NAME)?;
-    let ctx = Context::new(S::NAME, Some(listener));
+    let ctx = Context::new(S::NAME, Some(listener)).with_tls(tls);
+    let ctx = ctx.with_max_connection_age(server.max_connection_age());
+    if let Some(tls) = &ctx.tls {
+        tls.keep_current(&ctx.tasks);
+    }
     let admin = answer_admin(admin_listener, ctx.clone());
     tokio::select! {
         biased;
@@ -205,7 +208,7 @@ mod tests {
             &config.telemetry
         }
 
-        async fn migrate(_config: Config) -> anyhow::Result<()> {
+        async fn migrate(_config: Config, _ctx: Context) -> anyhow::Result<()> {
             Ok(())
         }
 
@@ -246,6 +249,7 @@ mod tests {
             admin_listen: ([127, 0, 0, 1], 0).into(),
             grace_secs: 20,
             drain_delay_ms: 3000,
+            max_connection_age_secs: 0,
         }
     }
 

@@ -1,17 +1,22 @@
 use std::{io::IsTerminal as _, panic::PanicHookInfo, time::Duration};
 
 use anyhow::Context as _;
+use http::{Uri, uri::Scheme};
+use hyper_util::rt::TokioIo;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tonic::transport::{Channel, Endpoint};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::dynamic_filter_fn, fmt, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
-use crate::{LogFormat, TelemetryConfig};
+use crate::{ConfigError, LogFormat, TelemetryConfig, Tls, net::Dialer};
 
+/// The component that collects spans, as its certificate names it.
+const COLLECTOR: &str = "jaeger";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Keeps the span provider, to be flushed at the end.
@@ -25,8 +30,12 @@ pub struct Telemetry {
 ///
 /// # Errors
 /// The filter does not parse, or a subscriber is installed already.
-pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
-    let provider = provider(service, config)?;
+pub fn init(
+    service: &'static str,
+    config: &TelemetryConfig,
+    tls: Option<&Tls>,
+) -> anyhow::Result<Telemetry> {
+    let provider = provider(service, config, tls)?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("portolan"))
@@ -77,19 +86,40 @@ where
     }
 }
 
-fn provider(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<SdkTracerProvider> {
+fn provider(
+    service: &'static str,
+    config: &TelemetryConfig,
+    tls: Option<&Tls>,
+) -> anyhow::Result<SdkTracerProvider> {
     let resource = Resource::builder().with_service_name(format!("portolan-{service}")).build();
     let mut builder = SdkTracerProvider::builder().with_resource(resource);
     if let Some(endpoint) = &config.otlp_endpoint {
         let exporter = SpanExporter::builder()
             .with_tonic()
-            .with_endpoint(endpoint)
+            .with_channel(collector(endpoint, tls).context("telemetry.otlp_endpoint")?)
             .with_timeout(EXPORT_TIMEOUT)
             .build()
             .context("telemetry.otlp_endpoint")?;
         builder = builder.with_batch_exporter(exporter);
     }
     Ok(builder.build())
+}
+
+/// The way to the collector: like that to any component, but as a channel of tonic's, since the
+/// exporter takes no other.
+fn collector(url: &str, tls: Option<&Tls>) -> Result<Channel, ConfigError> {
+    let url: Uri = url.parse().map_err(|_| ConfigError::Url)?;
+    let dialer = Dialer::new(&url, tls, COLLECTOR)?;
+    let connect = tower::service_fn(move |_: Uri| {
+        let dialer = dialer.clone();
+        async move { dialer.connect_any().await.map(TokioIo::new) }
+    });
+    // The dialer has done what the scheme says; the channel would encrypt once more.
+    let mut plain = url.into_parts();
+    plain.scheme = Some(Scheme::HTTP);
+    let plain = Uri::from_parts(plain).map_err(|_| ConfigError::Url)?;
+    let endpoint = Endpoint::from(plain).timeout(EXPORT_TIMEOUT);
+    Ok(endpoint.connect_with_connector_lazy(connect))
 }
 
 impl Telemetry {

@@ -27,13 +27,13 @@ const SECOND: (i64, &str) = (2, "CREATE TABLE two (id int)");
 async fn connections_have_the_limits_and_the_name() {
     let db = TestDb::new(&[]).await;
     let config = DatabaseConfig { statement_timeout_ms: 1234, ..db.config() };
-    let pool = database::connect(&config).await.unwrap();
+    let pool = database::connect(&context(), &config).await.unwrap();
     let show = async |name: &'static str| -> String {
         sqlx::query_scalar(name).fetch_one(&pool).await.unwrap()
     };
     assert_eq!(show("SHOW statement_timeout").await, "1234ms");
     assert_eq!(show("SHOW idle_in_transaction_session_timeout").await, "30s");
-    assert!(show("SHOW application_name").await.starts_with("it-"));
+    assert!(show("SHOW application_name").await.eq("portolan-test"));
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_database_that_is_not_there_is_named_without_the_password() {
     let url = format!("postgres://portolan:hunter2@127.0.0.1:{port}/shop");
     let config = DatabaseConfig { connect_timeout_secs: 1, ..DatabaseConfig::new(url) };
     let start = Instant::now();
-    let line = one_line(database::connect(&config).await.unwrap_err().as_ref());
+    let line = one_line(database::connect(&context(), &config).await.unwrap_err().as_ref());
     assert!(start.elapsed() < Duration::from_secs(5));
     let place = format!("cannot connect to database 127.0.0.1:{port}/shop: ");
     assert!(line.starts_with(&place), "{line}");
@@ -54,7 +54,7 @@ async fn a_database_that_does_not_exist_fails_without_waiting() {
     let db = TestDb::new(&[]).await;
     let config = DatabaseConfig::new(format!("{}_not", db.url()));
     let start = Instant::now();
-    let line = one_line(database::connect(&config).await.unwrap_err().as_ref());
+    let line = one_line(database::connect(&context(), &config).await.unwrap_err().as_ref());
     assert!(start.elapsed() < Duration::from_secs(5), "no retries");
     assert!(line.contains("does not exist"), "{line}");
 }
@@ -121,8 +121,9 @@ async fn the_check_follows_the_database_down_and_up_again() {
 #[tokio::test]
 async fn a_busy_pool_is_no_reason_to_be_unready() {
     let db = TestDb::new(&[]).await;
-    let pool =
-        database::connect(&DatabaseConfig { max_connections: 1, ..db.config() }).await.unwrap();
+    let pool = database::connect(&context(), &DatabaseConfig { max_connections: 1, ..db.config() })
+        .await
+        .unwrap();
     let _all_of_it = pool.acquire().await.unwrap();
     let ctx = context();
     database::watch(&ctx, &pool).await;
@@ -143,7 +144,7 @@ async fn allow_connections(db: &TestDb, allowed: bool) {
 async fn transient_is_what_may_succeed_later_without_a_change() {
     let db = TestDb::new(&[]).await;
     let config = DatabaseConfig { statement_timeout_ms: 50, ..db.config() };
-    let pool = database::connect(&config).await.unwrap();
+    let pool = database::connect(&context(), &config).await.unwrap();
     let failure = async |sql: &'static str| sqlx::query(sql).execute(&pool).await.unwrap_err();
     assert!(database::is_transient(&failure("SELECT pg_sleep(5)").await), "statement timeout");
     let serialization = "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$";

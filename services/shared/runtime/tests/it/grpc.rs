@@ -4,7 +4,7 @@ use axum::{Router, response::IntoResponse as _, routing::any};
 use http::Request;
 use portolan_kernel::ErrorCode;
 use portolan_runtime::{
-    Context, Drained, TelemetryConfig,
+    Callers, Context, Drained, TelemetryConfig,
     grpc::{self, Client, Remote},
     telemetry::{self, TraceContext},
 };
@@ -26,7 +26,7 @@ fn install_telemetry() {
         log_filter: "portolan_test=info,sqlx=warn".to_owned(),
         ..TelemetryConfig::default()
     };
-    ONCE.call_once(|| drop(telemetry::init("test", &config).unwrap()));
+    ONCE.call_once(|| drop(telemetry::init("test", &config, None).unwrap()));
 }
 
 /// Methods that no generated code would have.
@@ -43,8 +43,9 @@ fn methods() -> Routes {
 async fn serve() -> (Context, Client) {
     install_telemetry();
     let ctx = context();
-    grpc::serve(&ctx, methods()).await.unwrap();
-    let client = grpc::channel(&format!("http://{}", ctx.local_addr().unwrap())).unwrap();
+    grpc::serve(&ctx, methods(), &Callers::default()).await.unwrap();
+    let client =
+        grpc::channel(&ctx, &format!("http://{}", ctx.local_addr().unwrap()), "test").unwrap();
     (ctx, client)
 }
 
@@ -139,7 +140,8 @@ async fn the_health_service_says_what_readiness_says() {
 
 #[tokio::test]
 async fn nobody_there_is_unavailable() {
-    let client = grpc::channel(&format!("http://127.0.0.1:{}", free_port())).unwrap();
+    let client =
+        grpc::channel(&context(), &format!("http://127.0.0.1:{}", free_port()), "test").unwrap();
     let remote = Remote::from(health(&client).await.unwrap_err());
     assert_eq!((remote.code, remote.reason.as_str()), (ErrorCode::Unavailable, "unavailable"));
 }

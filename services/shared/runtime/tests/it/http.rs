@@ -38,9 +38,9 @@ async fn handlers_know_the_peer() {
 
 #[tokio::test]
 async fn http_2_is_spoken_without_tls() {
-    let (_ctx, url) = serve(Router::new().route("/", get(async || "hello"))).await;
+    let (ctx, url) = serve(Router::new().route("/", get(async || "hello"))).await;
     // The transport of gRPC speaks nothing else.
-    let client = grpc::channel(&url).unwrap();
+    let client = grpc::channel(&ctx, &url, "test").unwrap();
     let request = Request::get(&url).body(Body::empty()).unwrap();
     let response = client.oneshot(request).await.unwrap();
     assert_eq!((response.version(), response.status().as_u16()), (Version::HTTP_2, 200));

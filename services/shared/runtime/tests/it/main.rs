@@ -2,6 +2,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod database;
+mod database_login;
+mod database_tls;
 mod grpc;
 mod http;
+mod mesh;
 mod process;
+mod tls_calls;
+mod tls_handshake;
+mod tls_rotation;

@@ -9,11 +9,14 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, routing::get};
+use futures::StreamExt as _;
 use portolan_runtime::{
-    Context, Invalid, ServerConfig, Service, TelemetryConfig, Validate, http_client,
+    Callers, Context, Invalid, ServerConfig, Service, TelemetryConfig, TlsConfig, Validate,
+    http_client,
 };
-use portolan_testkit::{context, eventually, free_port};
+use portolan_testkit::{TestMesh, context, eventually, free_port};
 use serde::Deserialize;
+use tokio::{sync::mpsc::Receiver, time::Instant};
 
 const CHILD: &str = "PORTOLAN_RUNTIME_TEST_CHILD";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +27,7 @@ struct Config {
     server: ServerConfig,
     #[serde(default)]
     telemetry: TelemetryConfig,
+    tls: Option<TlsConfig>,
     #[serde(default)]
     workers: usize,
     #[serde(default)]
@@ -51,7 +55,11 @@ impl Service for Sample {
         &config.telemetry
     }
 
-    async fn migrate(_config: Config) -> anyhow::Result<()> {
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
+    async fn migrate(_config: Config, _ctx: Context) -> anyhow::Result<()> {
         Err(anyhow::anyhow!("no such host").context("cannot connect"))
     }
 
@@ -175,6 +183,8 @@ fn a_value_out_of_range_is_named() {
     assert!(complaint("serve", &[filter]).1.contains("telemetry.log_filter"));
     let endpoint = ("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", "localhost");
     assert!(complaint("serve", &[endpoint]).1.contains("telemetry.otlp_endpoint"));
+    let endpoint = ("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", "https://localhost:4317");
+    assert!(complaint("serve", &[endpoint]).1.contains("needs the section tls"));
 }
 
 #[test]
@@ -265,10 +275,94 @@ async fn spans_that_wait_are_sent_before_it_ends() {
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let process =
         Process::start("serve", &[("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", endpoint.as_str())]);
+    expect_hello(process, &mut exports).await;
+}
+
+/// Has the process make a span and end, and expects that span.
+async fn expect_hello(process: Process, exports: &mut Receiver<Bytes>) {
     process.until_readyz(200).await;
     reqwest::get(format!("http://{}/", process.listen)).await.unwrap();
     process.terminate();
     let export = tokio::time::timeout(PATIENCE, exports.recv()).await.unwrap().unwrap();
     let export = String::from_utf8_lossy(&export);
     assert!(export.contains("portolan-sample") && export.contains("say hello"), "{export}");
+}
+
+#[tokio::test]
+async fn spans_go_by_mutual_tls_to_a_collector_of_the_mesh() {
+    let mesh = TestMesh::new();
+    let (sender, mut exports) = tokio::sync::mpsc::channel::<Bytes>(10);
+    let collect = async move |body: Bytes| {
+        sender.send(body).await.unwrap();
+        [("content-type", "application/grpc"), ("grpc-status", "0")]
+    };
+    let collector = context().with_tls(Some(mesh.load("jaeger")));
+    let callers: Callers = [("sample", ["*"])].into_iter().collect();
+    let router = Router::new().fallback(collect);
+    portolan_runtime::http::serve_mesh(&collector, router, &callers).await.unwrap();
+    let endpoint = format!("https://{}", collector.local_addr().unwrap());
+    let tls = mesh.config("sample");
+    let process = Process::start(
+        "serve",
+        &[
+            ("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", endpoint.as_str()),
+            ("PORTOLAN__TLS__IDENTITY", tls.identity.to_str().unwrap()),
+            ("PORTOLAN__TLS__ROOTS", tls.roots.to_str().unwrap()),
+            ("PORTOLAN__TLS__TRUST_DOMAIN", &tls.trust_domain),
+            ("PORTOLAN__TLS__NAMESPACE", &tls.namespace),
+        ],
+    );
+    expect_hello(process, &mut exports).await;
+}
+
+#[test]
+fn an_identity_that_is_not_usable_is_one_line() {
+    let mesh = TestMesh::new();
+    let tls = mesh.config("sample");
+    mesh.write_identity("sample", "");
+    let (code, line) = complaint(
+        "serve",
+        &[
+            ("PORTOLAN__TLS__IDENTITY", tls.identity.to_str().unwrap()),
+            ("PORTOLAN__TLS__ROOTS", tls.roots.to_str().unwrap()),
+            ("PORTOLAN__TLS__TRUST_DOMAIN", &tls.trust_domain),
+            ("PORTOLAN__TLS__NAMESPACE", &tls.namespace),
+        ],
+    );
+    let file = tls.identity.display();
+    let expected = format!("portolan-sample: tls.identity {file}: no certificate in it");
+    assert_eq!((code, line), (1, expected));
+}
+
+/// More requests than spans are kept waiting. Returns how long the slowest took.
+async fn slowest_hello(process: &Process) -> Duration {
+    let (client, url) = (http_client(PATIENCE).unwrap(), format!("http://{}/", process.listen));
+    let ask = |_| {
+        let (client, url) = (client.clone(), url.clone());
+        async move {
+            let begun = Instant::now();
+            let answer = client.get(url).send().await.unwrap();
+            assert_eq!(answer.text().await.unwrap(), "hello");
+            begun.elapsed()
+        }
+    };
+    let all = futures::stream::iter(0..3_000).map(ask).buffer_unordered(10);
+    all.fold(Duration::ZERO, async |slowest, this| slowest.max(this)).await
+}
+
+#[tokio::test]
+async fn a_collector_that_is_gone_or_hangs_neither_fails_nor_slows_a_request() {
+    // The system accepts connections for it, and nobody ever answers.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    for port in [free_port(), hanging.local_addr().unwrap().port()] {
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let process =
+            Process::start("serve", &[("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", endpoint.as_str())]);
+        process.until_readyz(200).await;
+        let slowest = slowest_hello(&process).await;
+        // The exporter waits for three seconds.
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        process.terminate();
+        assert_eq!(end(process), (0, String::new()));
+    }
 }
