@@ -1,6 +1,13 @@
+use std::path::PathBuf;
+
 use portolan_runtime::{Validate, config::Invalid};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
+
+use crate::topics;
+
+/// A year: longer than anybody waits, and short enough to be added to a time.
+const MAX_CONNECT_TIMEOUT_SECS: u64 = 365 * 86_400;
 
 /// How to reach Kafka, and how much to take at once.
 #[derive(Clone, Debug, Deserialize)]
@@ -11,6 +18,17 @@ pub struct KafkaConfig {
     /// Put before every topic and group name; empty in production, unique in tests.
     #[serde(default)]
     pub topic_prefix: String,
+    /// A PEM file of the certificates that the brokers' must come from. Given, with
+    /// `tls_identity`, connections are encrypted and both sides verified. Read again when it
+    /// changes.
+    #[serde(default)]
+    pub tls_roots: Option<PathBuf>,
+    /// A PEM file with our certificate, its issuer and its PKCS#8 key. Read again when it changes.
+    #[serde(default)]
+    pub tls_identity: Option<PathBuf>,
+    /// How long the start waits for a broker and for the topics, in seconds.
+    #[serde(default = "default_connect_timeout_secs")]
+    pub connect_timeout_secs: u64,
     /// The partitions every topic must have. A service refuses to start on another number: the
     /// order of one key's events would be lost by changing it.
     #[serde(default = "default_partitions")]
@@ -33,8 +51,11 @@ pub struct KafkaConfig {
     pub message_timeout_ms: u32,
 }
 
+const fn default_connect_timeout_secs() -> u64 {
+    10
+}
 const fn default_partitions() -> usize {
-    12
+    topics::PARTITIONS
 }
 const fn default_workers() -> usize {
     1
@@ -53,14 +74,31 @@ const fn default_message_timeout() -> u32 {
 }
 
 impl KafkaConfig {
+    /// The defaults for a list of brokers, without TLS.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        Self {
+            brokers: brokers.into(),
+            topic_prefix: String::new(),
+            tls_roots: None,
+            tls_identity: None,
+            connect_timeout_secs: default_connect_timeout_secs(),
+            partitions: default_partitions(),
+            workers: default_workers(),
+            max_batch_records: default_batch_records(),
+            max_batch_weight: default_batch_weight(),
+            session_timeout_ms: default_session_timeout(),
+            message_timeout_ms: default_message_timeout(),
+        }
+    }
+
     /// The full name of a topic in this deployment.
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)
     }
 
-    /// Settings of the relay's producer: idempotent, acknowledged by all in-sync replicas.
-    pub(crate) fn producer(&self) -> ClientConfig {
-        let mut config = self.client();
+    /// Makes `config` one of the relay's producer: idempotent, acknowledged by all in-sync
+    /// replicas.
+    pub(crate) fn set_producer(&self, config: &mut ClientConfig) {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -70,13 +108,11 @@ impl KafkaConfig {
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.message_timeout_ms.to_string())
             .set("queue.buffering.max.messages", "20000");
-        config
     }
 
-    /// Settings of a group member. Offsets are stored by hand after the commit of the database
-    /// transaction, and the stored ones committed in the background.
-    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.client();
+    /// Makes `config` one of a group member. Offsets are stored by hand after the commit of the
+    /// database transaction, and the stored ones committed in the background.
+    pub(crate) fn set_consumer(&self, config: &mut ClientConfig, group: &str) {
         config
             .set("group.id", self.topic(group))
             .set("enable.auto.commit", "true")
@@ -92,26 +128,18 @@ impl KafkaConfig {
             .set("queued.max.messages.kbytes", "8192")
             .set("check.crcs", "true")
             .set("statistics.interval.ms", "5000");
-        config
-    }
-
-    /// What every client has in common.
-    pub(crate) fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.brokers)
-            .set("allow.auto.create.topics", "false")
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "1000")
-            .set("socket.keepalive.enable", "true")
-            .set("client.id", "portolan");
-        config
     }
 }
 
 impl Validate for KafkaConfig {
     fn validate(&self) -> Result<(), Invalid> {
         Invalid::unless(!self.brokers.is_empty(), "kafka.brokers", "must name a broker")?;
+        let identity = self.tls_identity.is_some() || self.tls_roots.is_none();
+        Invalid::unless(identity, "kafka.tls_identity", "must be given with kafka.tls_roots")?;
+        let roots = self.tls_roots.is_some() || self.tls_identity.is_none();
+        Invalid::unless(roots, "kafka.tls_roots", "must be given with kafka.tls_identity")?;
+        let wait = self.connect_timeout_secs <= MAX_CONNECT_TIMEOUT_SECS;
+        Invalid::unless(wait, "kafka.connect_timeout_secs", "must be at most a year")?;
         for (number, key) in [
             (self.partitions, "kafka.partitions"),
             (self.workers, "kafka.workers"),
@@ -125,5 +153,23 @@ impl Validate for KafkaConfig {
         Invalid::unless(timeout, "kafka.message_timeout_ms", "must be 1000 to 25000")?;
         let session = (1_000..=300_000).contains(&self.session_timeout_ms);
         Invalid::unless(session, "kafka.session_timeout_ms", "must be 1000 to 300000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_tls_file_without_the_other_is_refused_by_name() {
+        let (identity, roots) = (Some(PathBuf::from("/i")), Some(PathBuf::from("/r")));
+        let verdict = |tls_identity, tls_roots| {
+            let config = KafkaConfig { tls_identity, tls_roots, ..KafkaConfig::new("k:9092") };
+            config.validate().map_err(|invalid| invalid.key)
+        };
+        assert_eq!(verdict(None, None), Ok(()));
+        assert_eq!(verdict(identity.clone(), roots.clone()), Ok(()));
+        assert_eq!(verdict(identity, None), Err("kafka.tls_roots".to_owned()));
+        assert_eq!(verdict(None, roots), Err("kafka.tls_identity".to_owned()));
     }
 }

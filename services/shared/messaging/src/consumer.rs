@@ -8,82 +8,74 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use portolan_proto::{TOPICS, Topic};
+use portolan_proto::Topic;
 use portolan_runtime::Context;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::KafkaResult,
 };
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    KafkaConfig,
     batch::{Delivery, Parts, Processor},
     client::GroupContext,
     envelope::Raw,
     handler::{Group, Handler},
+    kafka::Kafka,
     relay::Waker,
-    topics::{dead_letter_topic, verify_topics},
 };
 
 const POLL: Duration = Duration::from_millis(100);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
-/// Joins `group` on `topics` and applies what arrives until shutdown.
+/// Joins `group` on `topics` with as many members as configured, and applies what arrives until
+/// shutdown.
 ///
 /// # Errors
-/// No broker answers, a topic is missing, or it has another number of partitions than configured.
-pub async fn spawn_consumer<H: Handler>(
+/// librdkafka refuses the configuration.
+pub(crate) fn spawn_members<H: Handler>(
     ctx: &Context,
-    pool: PgPool,
-    kafka: &KafkaConfig,
+    pool: &PgPool,
+    kafka: &Kafka,
     group: Group,
-    topics: &'static [Topic],
-    handler: Arc<H>,
-    waker: Waker,
-) -> anyhow::Result<()> {
-    let dead_letters = dead_letter_topic(group.name);
-    let mut used: Vec<&str> = TOPICS.iter().map(|topic| topic.name()).collect();
-    used.push(&dead_letters);
-    verify_topics(kafka, &used).await?;
-    let names: Vec<&str> = topics.iter().map(|topic| topic.name()).collect();
-    for _ in 0..kafka.workers.max(1) {
+    topics: &[Topic],
+    handler: &Arc<H>,
+    waker: &Waker,
+) -> KafkaResult<()> {
+    let config = kafka.config();
+    let topics: Vec<String> = topics.iter().map(|topic| config.topic(topic.name())).collect();
+    for _ in 0..config.workers.max(1) {
+        let mut kafka = kafka.clone();
+        let consumer = consumer(&mut kafka, group)?;
         let member = Member {
             processor: Processor {
                 pool: pool.clone(),
                 group,
-                handler: Arc::clone(&handler),
+                handler: Arc::clone(handler),
                 clock: Arc::clone(&ctx.clock),
                 waker: waker.clone(),
             },
-            consumer: join(kafka, group, &names)?,
-            limits: Limits { records: kafka.max_batch_records, weight: kafka.max_batch_weight },
+            kafka,
+            topics: topics.clone(),
+            consumer,
+            limits: Limits { records: config.max_batch_records, weight: config.max_batch_weight },
             stop: ctx.tasks.soft(),
             runtime: Handle::current(),
         };
-        ctx.tasks.spawn_blocking("consumer", move || {
-            member.run();
-            Ok(())
-        });
+        member.join()?;
+        ctx.tasks.spawn_blocking("consumer", move || Ok(member.run()?));
     }
     Ok(())
 }
 
-fn join(
-    kafka: &KafkaConfig,
-    group: Group,
-    topics: &[&str],
-) -> Result<BaseConsumer<GroupContext>, KafkaError> {
+/// A consumer that has not joined its group yet.
+fn consumer(kafka: &mut Kafka, group: Group) -> KafkaResult<BaseConsumer<GroupContext>> {
     let context = GroupContext { group: group.name };
-    let consumer: BaseConsumer<GroupContext> =
-        kafka.consumer(&format!("portolan.{}", group.name)).create_with_context(context)?;
-    let names: Vec<String> = topics.iter().map(|name| kafka.topic(name)).collect();
-    consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    Ok(consumer)
+    kafka.consumer(&format!("portolan.{}", group.name)).create_with_context(context)
 }
 
 struct Limits {
@@ -93,6 +85,8 @@ struct Limits {
 
 struct Member<H> {
     processor: Processor<H>,
+    kafka: Kafka,
+    topics: Vec<String>,
     consumer: BaseConsumer<GroupContext>,
     limits: Limits,
     stop: CancellationToken,
@@ -100,15 +94,36 @@ struct Member<H> {
 }
 
 impl<H: Handler> Member<H> {
-    fn run(self) {
+    fn join(&self) -> KafkaResult<()> {
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&topics)
+    }
+
+    fn run(mut self) -> KafkaResult<()> {
         let mut early = Vec::new();
         while !self.stop.is_cancelled() {
+            if early.is_empty() {
+                self.renew()?;
+            }
             let batch = self.collect(std::mem::take(&mut early));
             if !batch.is_empty() && !self.process(batch, &mut early) {
                 break;
             }
         }
         // Dropping the consumer commits what is stored and leaves the group at once.
+        Ok(())
+    }
+
+    /// Between two batches everything that was polled is applied and its offset stored: so the old
+    /// consumer can commit and leave, and the new one begins where it ended.
+    fn renew(&mut self) -> KafkaResult<()> {
+        let group = self.processor.group;
+        let make = |kafka: &mut Kafka| consumer(kafka, group);
+        let Some(old) = self.kafka.renew("consumer", &mut self.consumer, make) else {
+            return Ok(());
+        };
+        drop(old);
+        self.join()
     }
 
     /// Waits for a first record, then takes what else is already here.

@@ -24,7 +24,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
-use crate::{KafkaConfig, envelope::HeaderMap};
+use crate::{envelope::HeaderMap, kafka::Kafka};
 
 const BATCH: i64 = 500;
 /// How long a row written by another process may wait for this relay to look.
@@ -49,7 +49,7 @@ impl Waker {
 #[expect(missing_debug_implementations, reason = "librdkafka's handle has none")]
 pub struct Relay {
     pool: PgPool,
-    kafka: KafkaConfig,
+    kafka: Kafka,
     producer: FutureProducer,
     waker: Waker,
     retry: Duration,
@@ -74,15 +74,10 @@ impl Relay {
     ///
     /// # Errors
     /// librdkafka refuses the configuration.
-    pub fn new(pool: PgPool, kafka: &KafkaConfig) -> anyhow::Result<Self> {
+    pub fn new(pool: PgPool, kafka: &Kafka) -> anyhow::Result<Self> {
+        let mut kafka = kafka.clone();
         let producer = kafka.producer().create()?;
-        Ok(Self {
-            pool,
-            kafka: kafka.clone(),
-            producer,
-            waker: Waker::default(),
-            retry: FIRST_RETRY,
-        })
+        Ok(Self { pool, kafka, producer, waker: Waker::default(), retry: FIRST_RETRY })
     }
 
     /// What to call after a commit.
@@ -95,6 +90,7 @@ impl Relay {
         let stop = ctx.tasks.soft();
         ctx.tasks.spawn("outbox relay", async move {
             while !stop.is_cancelled() {
+                self.renew();
                 let wait = self.turn().await;
                 let Some(wait) = wait else { continue };
                 let waker = self.waker.0.clone();
@@ -108,6 +104,12 @@ impl Relay {
             }
             Ok(())
         });
+    }
+
+    /// Between two passes nothing of ours is on its way to the broker: what was sent is
+    /// acknowledged, or was purged. So a new producer can neither lose nor reorder anything.
+    fn renew(&mut self) {
+        self.kafka.renew("producer", &mut self.producer, |kafka| kafka.producer().create());
     }
 
     /// One pass; how long to wait before the next, `None` for not at all.
@@ -174,7 +176,7 @@ impl Relay {
     }
 
     async fn send(&self, row: &StoredRow) -> Result<(), KafkaError> {
-        let topic = self.kafka.topic(&row.topic);
+        let topic = self.kafka.config().topic(&row.topic);
         let mut headers = OwnedHeaders::new_with_capacity(row.headers.len());
         for (key, value) in &row.headers {
             headers = headers.insert(Header { key, value: Some(value) });

@@ -1,61 +1,57 @@
-use std::{sync::Arc, time::Duration};
+//! The topics of the shop and what they must be like. Whoever makes them (the app host, the
+//! cluster's job) takes it from here.
 
-use anyhow::{Context as _, bail};
-use rdkafka::{
-    admin::AdminClient, client::DefaultClientContext, config::FromClientConfig as _,
-    error::KafkaResult, metadata::Metadata,
-};
-use tokio::time::Instant;
+use portolan_proto::{TOPICS, Topic};
 
-use crate::KafkaConfig;
+use crate::handler::Group;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
-const NEWS_TRAVELS: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(200);
+/// The partitions of every topic, unless a deployment is configured otherwise from the start.
+pub const PARTITIONS: usize = 12;
+
+/// Kafka's settings of every topic. Both are tied to how long the inboxes remember: a week,
+/// dropped by the day.
+pub const SETTINGS: [(&str, &str); 2] = [("retention.ms", "604800000"), ("segment.ms", "86400000")];
+
+/// The names of the consumer groups, one for each service, which also name the dead-letter topics.
+pub const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
+
+/// The names of all topics, without a deployment's prefix.
+pub fn names() -> Vec<String> {
+    let events = TOPICS.iter().map(|topic| topic.name().to_owned());
+    events.chain(GROUPS.iter().map(|group| dead_letter_topic(group))).collect()
+}
 
 /// The dead-letter topic of a group, without the deployment's prefix.
 pub fn dead_letter_topic(group: &str) -> String {
     format!("portolan.dlq.{group}.v1")
 }
 
-/// Checks that the topics are there with the configured number of partitions. On another number
-/// a key's events would move to another partition and could overtake one another, so a service
-/// refuses to start.
-///
-/// # Errors
-/// No broker answers within ten seconds, or a topic is not as it must be.
-pub async fn verify_topics(kafka: &KafkaConfig, names: &[&str]) -> anyhow::Result<()> {
-    let client: AdminClient<DefaultClientContext> = AdminClient::from_config(&kafka.client())?;
-    let client = Arc::new(client);
-    let started = Instant::now();
-    loop {
-        let metadata = fetch(Arc::clone(&client))
-            .await?
-            .with_context(|| format!("kafka.brokers: no broker answers at {}", kafka.brokers))?;
-        let verdict = names
-            .iter()
-            .try_for_each(|name| verify(&metadata, &kafka.topic(name), kafka.partitions));
-        // A broker hears of a new topic a moment after it was made.
-        if verdict.is_ok() || started.elapsed() > NEWS_TRAVELS {
-            return verdict;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// The topics that a service reads and writes: those that it consumes, its own (a service's group
+/// and topic have the service's name), and that of its dead letters. It may not even see others.
+pub(crate) fn used(group: Group, consumed: &[Topic]) -> Vec<String> {
+    let own = format!("/portolan/{}", group.name);
+    let mut names: Vec<String> = TOPICS
+        .iter()
+        .filter(|topic| consumed.contains(topic) || topic.source() == own)
+        .map(|topic| topic.name().to_owned())
+        .collect();
+    names.push(dead_letter_topic(group.name));
+    names
 }
 
-async fn fetch(
-    client: Arc<AdminClient<DefaultClientContext>>,
-) -> anyhow::Result<KafkaResult<Metadata>> {
-    Ok(tokio::task::spawn_blocking(move || client.inner().fetch_metadata(None, TIMEOUT)).await?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn verify(metadata: &Metadata, name: &str, expected: usize) -> anyhow::Result<()> {
-    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-    match topic.map(|topic| topic.partitions().len()) {
-        None | Some(0) => bail!("the topic {name} does not exist"),
-        Some(found) if found != expected => {
-            bail!("the topic {name} has {found} partitions, kafka.partitions says {expected}")
-        }
-        Some(_) => Ok(()),
+    #[test]
+    fn a_service_needs_what_it_reads_what_it_writes_and_its_dead_letters() {
+        let payment = Group { id: 3, name: "payment" };
+        let expected = [
+            "portolan.order.v1",
+            "portolan.inventory.v1",
+            "portolan.payment.v1",
+            "portolan.dlq.payment.v1",
+        ];
+        assert_eq!(used(payment, &[Topic::Inventory, Topic::Order]), expected);
     }
 }

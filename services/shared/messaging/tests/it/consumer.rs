@@ -204,16 +204,3 @@ async fn an_event_older_than_the_inbox_remembers_is_skipped() {
         [record.header("ce_id").unwrap().parse::<Uuid>().unwrap()]
     );
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_refuses_topics_with_another_number_of_partitions() {
-    let mut bench = Bench::new().await;
-    bench.config.partitions += 1;
-    let error =
-        portolan_messaging::verify_topics(&bench.config, &[Topic::Order.name()]).await.unwrap_err();
-    assert!(error.to_string().contains("partitions"), "{error}");
-    let error = portolan_messaging::verify_topics(&bench.config, &["portolan.nowhere.v1"])
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("does not exist"), "{error}");
-}

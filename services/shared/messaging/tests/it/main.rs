@@ -2,4 +2,8 @@
 
 mod consumer;
 mod relay;
+mod renewal;
+mod rights;
+mod roles;
+mod start;
 mod support;

@@ -1,61 +1,68 @@
 #![expect(clippy::unwrap_used, reason = "a test's preparations must succeed")]
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use portolan_kernel::{IdGen as _, OrderId};
 use portolan_messaging::{
-    Group, Handler, HandlerError, KafkaConfig, MIGRATOR, Outgoing, Record, Relay, outbox,
-    spawn_consumer,
+    Group, Handler, HandlerError, Kafka, KafkaConfig, MIGRATOR, Outgoing, Record, Relay, open,
+    outbox,
 };
 use portolan_proto::{TOPICS, Topic, events::v1::OrderConfirmed};
-use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_runtime::{Context, database, telemetry::TraceContext};
 use portolan_testkit::{SeqIds, TestDb, TestKafka, TestRecord, context, eventually};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor as _, PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::roles::{self, OWNER, RUNTIME};
 
 pub(crate) const GROUP: Group = Group { id: 9, name: "test" };
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const POISON: &str = "poison";
 pub(crate) const PANIC: &str = "panic";
 
-/// A database, topics, and a process with a relay.
-pub(crate) struct Bench {
+/// A service's process and its database, as a member of the runtime role sees it.
+pub(crate) struct Shop {
     pub(crate) db: TestDb,
-    pub(crate) kafka: TestKafka,
-    pub(crate) config: KafkaConfig,
     pub(crate) ctx: Context,
     pub(crate) ids: SeqIds,
-    versions: std::sync::atomic::AtomicI64,
+    pool: PgPool,
+    versions: AtomicI64,
 }
 
-impl Bench {
+impl Shop {
     pub(crate) async fn new() -> Self {
-        let db = TestDb::new(&[&MIGRATOR]).await;
-        sqlx::query(
-            "CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, event_id uuid)",
-        )
-        .execute(db.pool())
-        .await
-        .unwrap();
-        let mut kafka = TestKafka::new(&TOPICS).await;
-        kafka.create(&["portolan.dlq.test.v1"]).await;
-        let (brokers, topic_prefix, partitions) = kafka.config_parts();
-        let config = serde_json::from_value(serde_json::json!({
-            "brokers": brokers, "topic_prefix": topic_prefix, "partitions": partitions,
-        }))
-        .unwrap();
-        Self { db, kafka, config, ctx: context(), ids: SeqIds::new(), versions: 0.into() }
+        let (db, ctx) = (TestDb::new(&[]).await, context());
+        roles::divide(&db).await;
+        let owner = roles::config(&db, OWNER);
+        portolan_messaging::migrate(&ctx, &owner, &MIGRATOR).await.unwrap();
+        let owner = database::connect(&ctx, &owner).await.unwrap();
+        owner
+            .execute("CREATE TABLE applied (n bigint GENERATED ALWAYS AS IDENTITY, key uuid, event_id uuid)")
+            .await
+            .unwrap();
+        owner.close().await;
+        let pool = database::connect(&ctx, &roles::config(&db, RUNTIME)).await.unwrap();
+        Self { db, ctx, ids: SeqIds::new(), pool, versions: 0.into() }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
-        self.db.pool()
+        &self.pool
+    }
+
+    /// What a service does at its start. The handler fails that often before it succeeds.
+    pub(crate) async fn start(&self, kafka: &KafkaConfig, failures: usize) -> anyhow::Result<()> {
+        let database = roles::config(&self.db, RUNTIME);
+        let handler = Arc::new(Applier { failures: AtomicUsize::new(failures) });
+        let messaging = open(&self.ctx, &database, kafka, &MIGRATOR, true).await?;
+        messaging.consume(&self.ctx, GROUP, &[Topic::Order], handler).await
     }
 
     pub(crate) fn event(&self, key: OrderId, user: &str) -> Outgoing {
@@ -78,21 +85,6 @@ impl Bench {
         }
     }
 
-    pub(crate) fn start_relay(&self) -> portolan_messaging::Waker {
-        let relay = Relay::new(self.pool().clone(), &self.config).unwrap();
-        let waker = relay.waker();
-        relay.spawn(&self.ctx);
-        waker
-    }
-
-    pub(crate) async fn start_consumer(&self, failures: usize) {
-        let handler = Arc::new(Applier { failures: AtomicUsize::new(failures) });
-        let (waker, topics) = (self.start_relay(), &[Topic::Order]);
-        spawn_consumer(&self.ctx, self.pool().clone(), &self.config, GROUP, topics, handler, waker)
-            .await
-            .unwrap();
-    }
-
     pub(crate) async fn outbox_empty(&self) {
         eventually(PATIENCE, "the outbox drains", async || {
             (count(self.pool(), "SELECT count(*) FROM outbox").await == 0).then_some(())
@@ -108,10 +100,6 @@ impl Bench {
         .await;
     }
 
-    pub(crate) async fn published(&self) -> Vec<TestRecord> {
-        self.kafka.consume_all(Topic::Order).await
-    }
-
     /// Event ids in the order in which they were applied.
     pub(crate) async fn applied(&self, key: OrderId) -> Vec<Uuid> {
         sqlx::query_scalar("SELECT event_id FROM applied WHERE key = $1 ORDER BY n")
@@ -122,8 +110,47 @@ impl Bench {
     }
 }
 
+/// A shop with topics of its own on the test broker.
+pub(crate) struct Bench {
+    shop: Shop,
+    pub(crate) kafka: TestKafka,
+    pub(crate) config: KafkaConfig,
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let mut kafka = TestKafka::new(&TOPICS).await;
+        kafka.create(&["portolan.dlq.test.v1"]).await;
+        let (brokers, topic_prefix, partitions) = kafka.config_parts();
+        let partitions = usize::try_from(partitions).unwrap();
+        let config = KafkaConfig { topic_prefix, partitions, ..KafkaConfig::new(brokers) };
+        Self { shop: Shop::new().await, kafka, config }
+    }
+
+    pub(crate) fn start_relay(&self) {
+        let kafka = Kafka::load(&self.ctx, &self.config).unwrap();
+        Relay::new(self.pool().clone(), &kafka).unwrap().spawn(&self.ctx);
+    }
+
+    pub(crate) async fn start_consumer(&self, failures: usize) {
+        self.start(&self.config, failures).await.unwrap();
+    }
+
+    pub(crate) async fn published(&self) -> Vec<TestRecord> {
+        self.kafka.consume_all(Topic::Order).await
+    }
+}
+
+impl Deref for Bench {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
+}
+
 /// The consumer's thread outlives the test's runtime unless it is told to stop.
-impl Drop for Bench {
+impl Drop for Shop {
     fn drop(&mut self) {
         self.ctx.tasks.soft().cancel();
     }
