@@ -1,7 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::body::Bytes;
-use portolan_auth::{CachePolicy, Issuer, RemoteKeys, Users, Verifier};
+use portolan_auth::{CachePolicy, RemoteKeys, Verifier};
 use portolan_kernel::{Clock, IdGen};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, LimitsConfig},
+    login::Login,
     openapi,
 };
 
@@ -38,26 +40,19 @@ pub struct App {
     pub(crate) description: Bytes,
 }
 
-/// The built-in issuer and who can log in.
-#[derive(Debug)]
-pub(crate) struct Login {
-    pub(crate) issuer: Issuer,
-    pub(crate) users: Users,
-    pub(crate) ttl: Duration,
-}
-
 impl App {
-    /// Opens the signing key and prepares the channels; nothing is connected yet.
+    /// Opens the signing keys and the users and prepares the channels; nothing is connected yet.
     ///
     /// # Errors
-    /// The key file or a URL cannot be used.
+    /// A file or a URL cannot be used.
     pub fn new(config: &Config, ctx: &Context) -> anyhow::Result<Self> {
-        let orders = OrderServiceClient::new(grpc::channel(&config.order_url)?);
-        let inventory = InventoryServiceClient::new(grpc::channel(&config.inventory_url)?);
-        let login = config.dev_issuer.enabled.then(|| login(config)).transpose()?;
+        let orders = grpc::channel(ctx, &config.order_url, "order")?;
+        let inventory = grpc::channel(ctx, &config.inventory_url, "inventory")?;
+        let login = config.dev_issuer.enabled.then(|| Login::open(config, ctx)).transpose()?;
         Ok(Self {
-            orders: orders.max_decoding_message_size(MAX_MESSAGE_BYTES),
-            inventory: inventory.max_decoding_message_size(MAX_MESSAGE_BYTES),
+            orders: OrderServiceClient::new(orders).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            inventory: InventoryServiceClient::new(inventory)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
             verifier: Arc::new(verifier(config, login.as_ref(), ctx)?),
             login: login.map(Arc::new),
             limits: config.limits,
@@ -71,23 +66,12 @@ impl App {
     }
 }
 
-fn login(config: &Config) -> anyhow::Result<Login> {
-    let (auth, dev) = (&config.auth, &config.dev_issuer);
-    Ok(Login {
-        issuer: Issuer::open(&dev.key_file, &auth.issuer, &auth.audience)?,
-        users: Users::new(dev.user_records())?,
-        ttl: dev.token_ttl(),
-    })
-}
-
 fn verifier(config: &Config, login: Option<&Login>, ctx: &Context) -> anyhow::Result<Verifier> {
-    let (issuer, audience) = (config.auth.issuer.clone(), config.auth.audience.clone());
-    let clock = Arc::clone(&ctx.clock);
-    if let Some(url) = &config.auth.jwks_url {
-        let client = http_client(KEYS_TIMEOUT)?;
-        let keys = RemoteKeys::new(url, client, CachePolicy::default());
-        return Ok(Verifier::from_jwks_url(keys, issuer, audience, clock));
+    if let Some(login) = login {
+        return Ok(login.verifier(config, ctx));
     }
-    let keys = login.map(|login| login.issuer.jwks()).unwrap_or_default();
-    Ok(Verifier::with_static(keys, issuer, audience, clock))
+    let (issuer, audience) = (config.auth.issuer.clone(), config.auth.audience.clone());
+    let url = config.auth.jwks_url.as_deref().context("auth.jwks_url is missing")?;
+    let keys = RemoteKeys::new(url, http_client(KEYS_TIMEOUT)?, CachePolicy::default());
+    Ok(Verifier::from_jwks_url(keys, issuer, audience, Arc::clone(&ctx.clock)))
 }

@@ -1,7 +1,9 @@
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use portolan_auth::{Role, UserRecord, Users, valid_subject};
-use portolan_runtime::{ServerConfig, TelemetryConfig, Validate, config::Invalid, grpc};
+use portolan_auth::{Directory, DirectoryError, Role, UserFault, UserRecord};
+use portolan_runtime::{
+    ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid, files, grpc,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
@@ -14,9 +16,14 @@ pub struct Config {
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
-    /// Where the order service's gRPC is, for instance `http://127.0.0.1:8441`.
+    /// Our identity towards the services. Our own port speaks plain HTTP with it, too.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Where the order service's gRPC is, for instance `http://127.0.0.1:8441`; `https` with
+    /// `[tls]`.
     pub order_url: String,
-    /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`.
+    /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`; `https` with
+    /// `[tls]`.
     pub inventory_url: String,
     /// Whose tokens are accepted.
     pub auth: AuthConfig,
@@ -47,18 +54,24 @@ fn default_audience() -> String {
     "portolan".to_owned()
 }
 
-/// `[dev_issuer]`: logging in with the users of this file. For development and demonstration.
+/// `[dev_issuer]`: logging in with the users of this file and of another. For development and
+/// demonstration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DevIssuerConfig {
     /// Whether `POST /v1/tokens` and `/.well-known/jwks.json` exist.
     pub enabled: bool,
-    /// The Ed25519 key (PKCS#8 PEM), created if it is missing.
+    /// The Ed25519 keys (PKCS#8 PEM): the first signs, all are published and verify. Read again
+    /// when it changes; see [`portolan_auth::KeyRing`] for how to replace a key.
     pub key_file: PathBuf,
+    /// Whether a missing key file is created, with one new key. Otherwise it is an error.
+    pub create_key: bool,
     /// How long its tokens are valid, in seconds.
     pub token_ttl_secs: u64,
     /// Who can log in.
     pub users: Vec<UserConfig>,
+    /// Who else can: a JSON list of the same. Read again when it changes.
+    pub users_file: Option<PathBuf>,
 }
 
 impl Default for DevIssuerConfig {
@@ -66,8 +79,10 @@ impl Default for DevIssuerConfig {
         Self {
             enabled: false,
             key_file: PathBuf::from(".portolan/issuer.pem"),
+            create_key: true,
             token_ttl_secs: 3600,
             users: Vec::new(),
+            users_file: None,
         }
     }
 }
@@ -135,10 +150,21 @@ impl LimitsConfig {
     }
 }
 
+impl Config {
+    /// How often files are read again.
+    pub(crate) fn poll(&self) -> Duration {
+        self.tls.as_ref().map_or(files::POLL, TlsConfig::poll)
+    }
+}
+
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
-        url("order_url", &self.order_url)?;
-        url("inventory_url", &self.inventory_url)?;
+        for (key, text) in [("order_url", &self.order_url), ("inventory_url", &self.inventory_url)]
+        {
+            url(key, text)?;
+            let secured = self.tls.is_some() || !text.starts_with("https:");
+            Invalid::unless(secured, key, "https:// needs the section [tls]")?;
+        }
         Invalid::unless(!self.auth.issuer.is_empty(), "auth.issuer", "must not be empty")?;
         Invalid::unless(!self.auth.audience.is_empty(), "auth.audience", "must not be empty")?;
         match (&self.auth.jwks_url, self.dev_issuer.enabled) {
@@ -161,22 +187,23 @@ impl Validate for DevIssuerConfig {
     fn validate(&self) -> Result<(), Invalid> {
         let range = (60..=86_400).contains(&self.token_ttl_secs);
         Invalid::unless(range, "dev_issuer.token_ttl_secs", "must be 60 to 86400")?;
-        let mut names = HashSet::new();
-        for (index, user) in self.users.iter().enumerate() {
-            let key = |field: &str| format!("dev_issuer.users[{index}].{field}");
-            if !valid_subject(&user.username) {
-                return Err(Invalid::new(key("username"), "cannot be a user id"));
+        Directory::new(self.user_records()).map(drop).map_err(|error| match error {
+            DirectoryError::User { index, fault, .. } => {
+                let key = format!("dev_issuer.users[{index}].{}", field(fault));
+                Invalid::new(key, fault.to_string())
             }
-            if !names.insert(&user.username) {
-                return Err(Invalid::new(key("username"), "is there twice"));
+            DirectoryError::Json { .. } | DirectoryError::Decoy(_) => {
+                Invalid::new("dev_issuer.users", error.to_string())
             }
-            if user.roles.is_empty() {
-                return Err(Invalid::new(key("roles"), "must not be empty"));
-            }
-        }
-        Users::new(self.user_records())
-            .map(drop)
-            .map_err(|error| Invalid::new("dev_issuer.users", error.to_string()))
+        })
+    }
+}
+
+const fn field(fault: UserFault) -> &'static str {
+    match fault {
+        UserFault::Name | UserFault::Twice => "username",
+        UserFault::Roles => "roles",
+        UserFault::Hash => "password_hash",
     }
 }
 
@@ -212,8 +239,10 @@ mod tests {
                 admin_listen: address,
                 grace_secs: 1,
                 drain_delay_ms: 0,
+                max_connection_age_secs: 0,
             },
             telemetry: TelemetryConfig::default(),
+            tls: None,
             order_url: "http://127.0.0.1:8441".to_owned(),
             inventory_url: "http://127.0.0.1:8442".to_owned(),
             auth: AuthConfig {
@@ -240,6 +269,8 @@ mod tests {
     fn a_wrong_value_is_named_by_its_key() {
         assert!(config().validate().is_ok());
         assert_eq!(fault(|c| c.order_url = "localhost:8441".to_owned()), "order_url");
+        let unsecured = fault(|c| c.inventory_url = "https://inventory:8443".to_owned());
+        assert_eq!(unsecured, "inventory_url");
         assert_eq!(fault(|c| c.auth.issuer.clear()), "auth.issuer");
         assert_eq!(fault(|c| c.limits.body_bytes = 0), "limits.body_bytes");
         assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");
@@ -247,7 +278,10 @@ mod tests {
         let twice = fault(|c| c.dev_issuer.users.push(c.dev_issuer.users[0].clone()));
         assert_eq!(twice, "dev_issuer.users[1].username");
         let plain = fault(|c| c.dev_issuer.users[0].password_hash = SecretString::from("demo"));
-        assert_eq!(plain, "dev_issuer.users");
+        assert_eq!(plain, "dev_issuer.users[0].password_hash");
+        assert_eq!(fault(|c| c.dev_issuer.users[0].roles.clear()), "dev_issuer.users[0].roles");
+        let name = fault(|c| c.dev_issuer.users[0].username = "a\nb".to_owned());
+        assert_eq!(name, "dev_issuer.users[0].username");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// problem documents without them, and taking every gateway out of service would help nobody.
 pub(crate) fn watch(ctx: &Context, config: &Config) -> anyhow::Result<()> {
     for (name, url) in [("order", &config.order_url), ("inventory", &config.inventory_url)] {
-        let client = HealthClient::new(grpc::channel(url)?);
+        let client = HealthClient::new(grpc::channel(ctx, url, name)?);
         let check = ctx.readiness.register(name, false);
         let soft = ctx.tasks.soft();
         ctx.tasks.spawn("health", async move {

@@ -20,13 +20,14 @@ mod config;
 mod edge;
 mod extract;
 mod health;
+mod login;
 pub mod openapi;
 mod problem;
 mod remote;
 mod router;
 
 use anyhow::Context as _;
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig};
 
 pub use app::App;
 pub use config::{AuthConfig, Config, DevIssuerConfig, LimitsConfig, UserConfig};
@@ -48,8 +49,12 @@ impl Service for Gateway {
         &config.telemetry
     }
 
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
     /// There is no database.
-    async fn migrate(_config: Config) -> anyhow::Result<()> {
+    async fn migrate(_config: Config, _ctx: Context) -> anyhow::Result<()> {
         Ok(())
     }
 

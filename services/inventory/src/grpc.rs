@@ -13,6 +13,14 @@ use crate::{
     domain::{Product, parse_import},
 };
 
+/// Every method, by the name that callers are allowed it by.
+pub(crate) const METHODS: [&str; 4] = [
+    "portolan.inventory.v1.InventoryService/Quote",
+    "portolan.inventory.v1.InventoryService/ListProducts",
+    "portolan.inventory.v1.InventoryService/GetProduct",
+    "portolan.inventory.v1.InventoryService/ImportProducts",
+];
+
 /// The service's RPCs.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -97,5 +105,19 @@ fn to_product(product: Product) -> pb::Product {
         name: product.name,
         price: Some(to_money(product.price)),
         available: product.available,
+    }
+}
+
+#[cfg(test)]
+mod method_names {
+    use portolan_proto::inventory::v1::inventory_service_server::SERVICE_NAME;
+
+    #[test]
+    fn every_method_of_the_contract_is_listed() {
+        let contract = include_str!("../../../proto/portolan/inventory/v1/inventory.proto");
+        let named = contract.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
+        let named = named.filter_map(|rest| rest.split_once('('));
+        let named: Vec<String> = named.map(|(name, _)| format!("{SERVICE_NAME}/{name}")).collect();
+        assert_eq!(named, super::METHODS);
     }
 }

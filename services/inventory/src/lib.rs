@@ -30,17 +30,18 @@ use std::sync::Arc;
 pub use config::Config;
 pub use consumer::{GROUP, OrderHandler};
 pub use grpc::Api;
-use portolan_messaging::{open, spawn_consumer};
+use portolan_messaging::open;
 use portolan_proto::{Topic, inventory::v1::inventory_service_server::InventoryServiceServer};
 use portolan_runtime::{
-    Context, Service,
+    Context, Service, TlsConfig,
     config::{ServerConfig, TelemetryConfig},
     grpc as server,
 };
 use sqlx::migrate::Migrator;
 
-/// The service's tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+/// The service's tables. What a later version has added is left alone, so that a deployment can be
+/// rolled back.
+pub static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// What the service listens to.
 const TOPICS: &[Topic] = &[Topic::Order];
@@ -61,16 +62,21 @@ impl Service for Inventory {
         &config.telemetry
     }
 
-    async fn migrate(config: Config) -> anyhow::Result<()> {
-        portolan_messaging::migrate(&config.database, &MIGRATOR).await
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
+    async fn migrate(config: Config, ctx: Context) -> anyhow::Result<()> {
+        portolan_messaging::migrate(&ctx, &config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
+        let messaging = open(&ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone()));
-        spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
+        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
 
-        let api = InventoryServiceServer::new(Api::new(pool, ctx.ids.clone()));
-        server::serve(&ctx, tonic::service::Routes::new(api)).await
+        let api = InventoryServiceServer::new(Api::new(messaging.pool, ctx.ids.clone()));
+        let routes = tonic::service::Routes::new(api);
+        server::serve(&ctx, routes, &config.callers).await
     }
 }

@@ -47,9 +47,10 @@ impl Handler for OrderHandler {
     type Applied = u64;
 
     async fn apply(&self, tx: &mut PgConnection, records: &[Record]) -> Result<u64, HandlerError> {
-        let ended: Result<Vec<Ended>, HandlerError> =
+        let read: Result<Vec<(Ended, Span)>, HandlerError> =
             records.iter().filter_map(|record| read(record).transpose()).collect();
-        let ended = ended?;
+        // The spans are open until everything is written.
+        let (ended, _spans): (Vec<Ended>, Vec<Span>) = read?.into_iter().unzip();
         if ended.is_empty() {
             return Ok(0);
         }
@@ -64,8 +65,8 @@ impl Handler for OrderHandler {
     }
 }
 
-/// The end that a record tells of; `None` if the order goes on.
-fn read(record: &Record) -> Result<Option<Ended>, HandlerError> {
+/// The end that a record tells of, and the span that handles it; `None` if the order goes on.
+fn read(record: &Record) -> Result<Option<(Ended, Span)>, HandlerError> {
     let (order_id, user_id, ending) = if record.is::<OrderCompleted>() {
         let event: OrderCompleted = record.decode()?;
         let amount = event.amount.ok_or_else(|| invalid("amount is missing"))?;
@@ -86,8 +87,9 @@ fn read(record: &Record) -> Result<Option<Ended>, HandlerError> {
     if user_id.is_empty() {
         return Err(invalid("user_id is missing"));
     }
-    let trace = trace(record, &record.span());
-    Ok(Some(Ended { order: record.key, user_id, ending, trace }))
+    let span = record.span();
+    let trace = trace(record, &span);
+    Ok(Some((Ended { order: record.key, user_id, ending, trace }, span)))
 }
 
 /// The span's place in the record's trace, or, where nobody collects spans, the record's own.

@@ -9,6 +9,10 @@ use tonic::{Request, Response, Status};
 
 use crate::app::{self, Shown};
 
+/// Every method, by the name that callers are allowed it by.
+pub(crate) const METHODS: [&str; 1] =
+    ["portolan.notification.v1.NotificationService/ListNotifications"];
+
 /// The service's RPCs.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -55,5 +59,19 @@ fn timestamp(at: OffsetDateTime) -> Timestamp {
     Timestamp {
         seconds: at.unix_timestamp(),
         nanos: i32::try_from(at.nanosecond()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod method_names {
+    use portolan_proto::notification::v1::notification_service_server::SERVICE_NAME;
+
+    #[test]
+    fn every_method_of_the_contract_is_listed() {
+        let contract = include_str!("../../../proto/portolan/notification/v1/notification.proto");
+        let named = contract.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
+        let named = named.filter_map(|rest| rest.split_once('('));
+        let named: Vec<String> = named.map(|(name, _)| format!("{SERVICE_NAME}/{name}")).collect();
+        assert_eq!(named, super::METHODS);
     }
 }

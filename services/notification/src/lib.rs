@@ -32,12 +32,12 @@ use std::sync::Arc;
 pub use config::{Config, SmtpConfig};
 pub use consumer::{GROUP, OrderHandler};
 pub use grpc::Api;
-use portolan_messaging::{Waker, open, spawn_consumer};
+use portolan_messaging::{Waker, open};
 use portolan_proto::{
     Topic, notification::v1::notification_service_server::NotificationServiceServer,
 };
 use portolan_runtime::{
-    Context, Service,
+    Context, Service, TlsConfig,
     config::{ServerConfig, TelemetryConfig},
     grpc as server,
 };
@@ -49,8 +49,9 @@ use crate::{
     mail::Mailer,
 };
 
-/// The service's tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+/// The service's tables. What a later version has added is left alone, so that a deployment can be
+/// rolled back.
+pub static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// What the service listens to.
 const TOPICS: &[Topic] = &[Topic::Order];
@@ -71,23 +72,29 @@ impl Service for Notification {
         &config.telemetry
     }
 
-    async fn migrate(config: Config) -> anyhow::Result<()> {
-        portolan_messaging::migrate(&config.database, &MIGRATOR).await
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
+    async fn migrate(config: Config, ctx: Context) -> anyhow::Result<()> {
+        portolan_messaging::migrate(&ctx, &config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
-        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
+        let messaging = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
+        let (pool, waker) = (messaging.pool.clone(), messaging.waker.clone());
         let mailer = Mailer::new(&config.smtp)?;
         let mode = if mailer.is_some() { Mode::Send } else { Mode::Record };
         let worker = Arc::new(Notify::new());
         if let Some(mailer) = mailer {
-            spawn_delivery(&ctx, &pool, mailer, &config.smtp, &worker, waker.clone());
+            spawn_delivery(&ctx, &pool, mailer, &config.smtp, &worker, waker);
         }
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
-        spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
+        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
 
         let api = NotificationServiceServer::new(Api::new(pool));
-        server::serve(&ctx, tonic::service::Routes::new(api)).await
+        let routes = tonic::service::Routes::new(api);
+        server::serve(&ctx, routes, &config.callers).await
     }
 }
 

@@ -1,8 +1,12 @@
 use std::time::Duration;
 
 use portolan_messaging::KafkaConfig;
-use portolan_runtime::{DatabaseConfig, ServerConfig, TelemetryConfig, Validate, config::Invalid};
+use portolan_runtime::{
+    Callers, DatabaseConfig, ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid,
+};
 use serde::Deserialize;
+
+use crate::grpc::METHODS;
 
 /// The order service's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,11 +17,19 @@ pub struct Config {
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+    /// Its identity; with it the service port demands one of callers, and calls to `https` URLs show
+    /// it.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// Who may call which method.
+    #[serde(default)]
+    pub callers: Callers,
     /// The order database.
     pub database: DatabaseConfig,
     /// The broker.
     pub kafka: KafkaConfig,
-    /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`.
+    /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`; `https` with
+    /// `[tls]`.
     pub inventory_url: String,
     /// What orders may do.
     #[serde(default)]
@@ -69,9 +81,52 @@ impl Validate for Config {
         if self.orders.lock_ttl_ms < 100 {
             return Err(Invalid::new("orders.lock_ttl_ms", "must be at least 100"));
         }
+        self.callers.check(&METHODS)?;
         self.database.validate()?;
         self.kafka.validate()?;
         portolan_runtime::grpc::check_url(&self.inventory_url)
-            .map_err(|error| Invalid::new("inventory_url", error.to_string()))
+            .map_err(|error| Invalid::new("inventory_url", error.to_string()))?;
+        let secured = self.tls.is_some() || !self.inventory_url.starts_with("https:");
+        Invalid::unless(secured, "inventory_url", "https:// needs the section [tls]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_runtime::config::from_toml;
+
+    use super::*;
+
+    fn fault(url: &str, section: &str) -> String {
+        let text = format!(
+            "inventory_url = '{url}'
+             [server]
+             listen = '127.0.0.1:1'
+             admin_listen = '127.0.0.1:2'
+             [database]
+             url = 'postgres://localhost/test'
+             [kafka]
+             brokers = 'localhost:9092'
+             {section}"
+        );
+        from_toml::<Config>(&text).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn a_caller_of_a_method_that_does_not_exist_is_named() {
+        let callers = |method: &str| format!("[callers]\ngateway = ['*']\nload = ['{method}']");
+        assert_eq!(fault("http://localhost:1", &callers(METHODS[0])), "");
+        for typo in ["portolan.order.v1.OrderService/PlaceOrders", "portolan.order.v1.Service/Get"]
+        {
+            let line = fault("http://localhost:1", &callers(typo));
+            assert!(line.contains("callers.load") && line.contains(typo), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_secured_peer_needs_an_identity() {
+        assert!(fault("https://inventory:8443", "").contains("inventory_url"));
+        let tls = "[tls]\nidentity = 'a'\nroots = 'b'\ntrust_domain = 'c.d'\nnamespace = 'e'";
+        assert_eq!(fault("https://inventory:8443", tls), "");
     }
 }

@@ -8,6 +8,7 @@ use portolan_messaging::{Group, Handler, HandlerError, Record};
 use portolan_proto::{Event as Message, Topic, events::v1 as events, order::v1::CancelReason};
 use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
+use tracing::Span;
 
 use crate::{
     app::{Changes, Happening, Outcome, apply},
@@ -39,7 +40,13 @@ impl Handler for OrderEvents {
         records: &[Record],
     ) -> Result<Outcome, HandlerError> {
         let entries = records.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        let happenings: Vec<Happening> = records.iter().filter_map(happening).collect();
+        // Open until everything is written.
+        let spans: Vec<Span> = records.iter().map(Record::span).collect();
+        let happenings: Vec<Happening> = records
+            .iter()
+            .zip(&spans)
+            .filter_map(|(record, span)| happening(record, span))
+            .collect();
         let mut ids: Vec<_> = happenings.iter().map(|h| h.id.0).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -58,7 +65,7 @@ impl Handler for OrderEvents {
     }
 }
 
-fn happening(record: &Record) -> Option<Happening> {
+fn happening(record: &Record, span: &Span) -> Option<Happening> {
     let event = match record.event_type.as_str() {
         events::InventoryReserved::TYPE => Event::Reserved,
         events::InventoryRejected::TYPE => Event::Rejected,
@@ -69,8 +76,13 @@ fn happening(record: &Record) -> Option<Happening> {
         events::PaymentCaptureFailed::TYPE => Event::CaptureFailed,
         _ => return None,
     };
-    let trace = TraceContext::of(&record.span());
-    Some(Happening { id: record.key, event, trace })
+    Some(Happening { id: record.key, event, trace: trace(record, span) })
+}
+
+/// The span's place in the record's trace, or, where nobody collects spans, the record's own.
+fn trace(record: &Record, span: &Span) -> TraceContext {
+    let trace = TraceContext::of(span);
+    if trace.is_none() { record.trace.clone() } else { trace }
 }
 
 fn entry(record: &Record) -> Result<Entry, HandlerError> {

@@ -13,6 +13,7 @@ mod config;
 pub mod consumer;
 pub mod domain;
 mod grpc;
+mod schema;
 pub mod store;
 
 use std::{
@@ -31,11 +32,9 @@ use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
     order::v1::order_service_server::OrderServiceServer,
 };
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig};
+pub use schema::MIGRATOR;
 use sqlx::PgPool;
-
-/// The tables of the order database, beside those of the messaging crate.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
 const BACKLOG_CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -55,8 +54,12 @@ impl Service for OrderProcess {
         &config.telemetry
     }
 
-    async fn migrate(config: Config) -> anyhow::Result<()> {
-        portolan_messaging::migrate(&config.database, &MIGRATOR).await
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
+    async fn migrate(config: Config, ctx: Context) -> anyhow::Result<()> {
+        portolan_messaging::migrate(&ctx, &config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
@@ -65,19 +68,11 @@ impl Service for OrderProcess {
 }
 
 async fn serve(config: &Config, ctx: &Context) -> anyhow::Result<()> {
-    let (pool, waker) = open(ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
+    let messaging = open(ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
+    let (pool, waker) = (messaging.pool.clone(), messaging.waker.clone());
     let changes = Changes::default();
     let handler = consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
-    portolan_messaging::spawn_consumer(
-        ctx,
-        pool.clone(),
-        &config.kafka,
-        consumer::GROUP,
-        consumer::TOPICS,
-        Arc::new(handler),
-        waker.clone(),
-    )
-    .await?;
+    messaging.consume(ctx, consumer::GROUP, consumer::TOPICS, Arc::new(handler)).await?;
     app::spawn_sweeper(
         ctx,
         pool.clone(),
@@ -91,6 +86,7 @@ async fn serve(config: &Config, ctx: &Context) -> anyhow::Result<()> {
     portolan_runtime::grpc::serve(
         ctx,
         tonic::service::Routes::new(OrderServiceServer::new(service)),
+        &config.callers,
     )
     .await
 }
@@ -114,7 +110,7 @@ fn placing(
         config.orders.deadline(),
         config.orders.open_order_limit,
     );
-    let channel = portolan_runtime::grpc::channel(&config.inventory_url)?;
+    let channel = portolan_runtime::grpc::channel(ctx, &config.inventory_url, "inventory")?;
     Ok(PlaceOrder {
         pool: pool.clone(),
         inventory: InventoryServiceClient::new(channel),

@@ -6,8 +6,10 @@ use portolan_proto::{
     Topic,
     events::v1::{InventoryReserved, OrderCancelled, OrderConfirmed},
 };
+use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use tracing::Span;
 
 use crate::{
     app::{Heard, NotHeard, hear},
@@ -43,11 +45,14 @@ impl Handler for PaymentEvents {
         tx: &mut PgConnection,
         records: &[Record],
     ) -> Result<Vec<OrderId>, HandlerError> {
-        let mut facts = Vec::with_capacity(records.len());
+        // The spans are open until everything is written.
+        let (mut facts, mut spans) = (Vec::with_capacity(records.len()), Vec::new());
         for record in records {
             if let Some(fact) = fact(record)? {
-                let trace = record.trace.as_str().to_owned();
+                let span = record.span();
+                let trace = trace(record, &span).as_str().to_owned();
                 facts.push(Heard { order: record.key, fact, trace });
+                spans.push(span);
             }
         }
         hear(tx, &facts).await.map_err(HandlerError::from)
@@ -72,6 +77,12 @@ impl From<NotHeard> for HandlerError {
             }
         }
     }
+}
+
+/// The span's place in the record's trace, or, where nobody collects spans, the record's own.
+fn trace(record: &Record, span: &Span) -> TraceContext {
+    let trace = TraceContext::of(span);
+    if trace.is_none() { record.trace.clone() } else { trace }
 }
 
 /// What a record says, none if it does not concern payments.

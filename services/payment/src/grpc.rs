@@ -11,6 +11,9 @@ use tonic::{Request, Response};
 
 use crate::{app, domain::Status, events::money, store::Row};
 
+/// Every method, by the name that callers are allowed it by.
+pub(crate) const METHODS: [&str; 1] = ["portolan.payment.v1.PaymentService/GetPayment"];
+
 /// Shows payments.
 #[derive(Clone, Debug)]
 pub struct Payments {
@@ -66,5 +69,19 @@ const fn status(status: Status) -> PaymentStatus {
         Status::Voiding => PaymentStatus::Voiding,
         Status::Voided => PaymentStatus::Voided,
         Status::Cancelled => PaymentStatus::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod method_names {
+    use portolan_proto::payment::v1::payment_service_server::SERVICE_NAME;
+
+    #[test]
+    fn every_method_of_the_contract_is_listed() {
+        let contract = include_str!("../../../proto/portolan/payment/v1/payment.proto");
+        let named = contract.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
+        let named = named.filter_map(|rest| rest.split_once('('));
+        let named: Vec<String> = named.map(|(name, _)| format!("{SERVICE_NAME}/{name}")).collect();
+        assert_eq!(named, super::METHODS);
     }
 }

@@ -26,6 +26,7 @@
 //! `domain` decides and is pure; `app` has the use cases; `store` has the SQL; `consumer`, `grpc`,
 //! `worker` and `provider` are the edges; `service` wires them.
 
+mod api_keys;
 pub mod app;
 pub mod config;
 pub mod consumer;
@@ -38,5 +39,6 @@ mod service;
 pub mod store;
 pub mod worker;
 
-pub use config::{Config, ProviderConfig};
+pub use api_keys::{ApiKeys, ApiKeysError};
+pub use config::{Config, ProviderConfig, ProviderTls};
 pub use service::{MIGRATOR, PaymentService};

@@ -3,13 +3,17 @@
 //! Whatever is not a decision that the provider itself wrote down is [`Answer::Unknown`]: no
 //! answer, one that cannot be read, a refusal of the request as such. Unknown is not failed.
 
+mod connection;
+
 use std::time::Duration;
 
 use portolan_kernel::{Money, OrderId};
-use portolan_runtime::telemetry::TraceContext;
+use portolan_runtime::{Context, telemetry::TraceContext};
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::connection::Connection;
 use crate::{
     config::ProviderConfig,
     domain::{Answer, CardToken, Step},
@@ -18,14 +22,22 @@ use crate::{
 /// The most that is read of an answer, in bytes. Real ones have a few hundred.
 const MAX_BODY: usize = 64 * 1024;
 
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The most that is kept of a text that the provider wrote, in characters.
 const MAX_TEXT: usize = 200;
 
 /// A client of the provider. Clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Provider {
-    http: reqwest::Client,
-    url: String,
+pub struct Provider(Connection);
+
+/// Why the provider is of no use at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    #[error("the payment provider does not answer")]
+    Silent,
+    #[error("the payment provider refuses us (HTTP status {0})")]
+    Refused(StatusCode),
 }
 
 /// What to ask the provider.
@@ -78,7 +90,7 @@ enum Silence {
     #[error("no answer")]
     Http(#[source] reqwest::Error),
     #[error("HTTP status {0}")]
-    Status(reqwest::StatusCode),
+    Status(StatusCode),
     #[error("the answer is longer than {MAX_BODY} bytes")]
     TooLong,
     // Not the error itself, which may quote all of the answer.
@@ -91,13 +103,13 @@ enum Silence {
 }
 
 impl Provider {
-    /// A client that connects when it is first used.
+    /// A client that connects when it is first used. The file with its key is read again every
+    /// `poll`.
     ///
     /// # Errors
-    /// The TLS backend cannot be set up.
-    pub fn new(config: &ProviderConfig) -> Result<Self, reqwest::Error> {
-        let http = portolan_runtime::http_client(config.timeout())?;
-        Ok(Self { http, url: config.url.trim_end_matches('/').to_owned() })
+    /// The TLS backend cannot be set up; the file is missing or of no use.
+    pub fn new(config: &ProviderConfig, ctx: &Context, poll: Duration) -> anyhow::Result<Self> {
+        Connection::new(config, ctx, poll).map(Self)
     }
 
     /// Asks, and waits no longer than the configured time. Asking again is safe: the keys are the
@@ -118,11 +130,20 @@ impl Provider {
         }
     }
 
-    /// Whether the provider answers at all.
-    pub async fn is_up(&self) -> bool {
-        let url = format!("{}/v1/operations/none", self.url);
-        let answer = self.http.get(url).timeout(Duration::from_secs(1)).send().await;
-        answer.is_ok_and(|response| !response.status().is_server_error())
+    /// Whether the provider answers at all, and us.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn check(&self) -> Result<(), Trouble> {
+        let request = self.0.request(Method::GET, "/v1/operations/none");
+        let answer = self.0.send(request.timeout(CHECK_TIMEOUT)).await;
+        match answer.map_err(|_| Trouble::Silent)?.status() {
+            status if status.is_server_error() => Err(Trouble::Silent),
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                Err(Trouble::Refused(status))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn call(&self, question: &Question, trace: &TraceContext) -> Result<Answer, Silence> {
@@ -160,10 +181,10 @@ impl Provider {
         body: &impl Serialize,
         trace: &TraceContext,
     ) -> Result<Reply, Silence> {
-        let request = self.http.post(format!("{}{path}", self.url)).json(body);
+        let request = self.0.request(Method::POST, path).json(body);
         let request =
             if trace.is_none() { request } else { request.header("traceparent", trace.as_str()) };
-        let mut response = request.send().await.map_err(Silence::Http)?;
+        let mut response = self.0.send(request).await.map_err(Silence::Http)?;
         if !response.status().is_success() {
             return Err(Silence::Status(response.status()));
         }

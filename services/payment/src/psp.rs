@@ -13,7 +13,8 @@
 //! - each request is one transaction that holds the lock of the authorisation's row.
 //!
 //! A decided request is answered 200, whatever was decided; see `outcome` and `code` in the body.
-//! Errors are `application/problem+json` (RFC 9457).
+//! Errors are `application/problem+json` (RFC 9457). Where keys are configured, a request shows one
+//! of them (`Authorization: Bearer <key>`) or gets 401 `unauthenticated`, whatever it asks for.
 //!
 //! | Request | Body |
 //! |---|---|

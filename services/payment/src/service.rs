@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use portolan_messaging::{open, spawn_consumer};
+use portolan_messaging::open;
 use portolan_proto::payment::v1::payment_service_server::PaymentServiceServer;
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, grpc};
+use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig, grpc};
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
@@ -15,8 +15,9 @@ use crate::{
     worker::{Worker, watch_provider},
 };
 
-/// The service's own tables.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
+/// The service's own tables. What a later version has added is left alone, so that a deployment can
+/// be rolled back.
+pub static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// The process `portolan-payment`.
 #[derive(Clone, Copy, Debug)]
@@ -34,31 +35,36 @@ impl Service for PaymentService {
         &config.telemetry
     }
 
-    async fn migrate(config: Config) -> anyhow::Result<()> {
-        portolan_messaging::migrate(&config.database, &MIGRATOR).await
+    fn tls(config: &Config) -> Option<&TlsConfig> {
+        config.tls.as_ref()
+    }
+
+    async fn migrate(config: Config, ctx: Context) -> anyhow::Result<()> {
+        portolan_messaging::migrate(&ctx, &config.database, &MIGRATOR).await
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
         // Without events this service does nothing, so it is not ready without a broker.
-        let (pool, waker) = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
+        let messaging = open(&ctx, &config.database, &config.kafka, &MIGRATOR, true).await?;
 
-        let provider = Provider::new(&config.psp)?;
+        let provider = Provider::new(&config.psp, &ctx, config.poll())?;
         let check = ctx.readiness.register("provider", false);
         let watch = watch_provider(provider.clone(), check, ctx.tasks.soft());
         ctx.tasks.spawn("provider watch", watch);
 
         let settlement = Settlement {
-            pool: pool.clone(),
+            pool: messaging.pool.clone(),
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
-            waker: waker.clone(),
+            waker: messaging.waker.clone(),
             backoff: config.psp.backoff(),
         };
         let (worker, jobs) = Worker::new(settlement, provider, config.psp);
         ctx.tasks.spawn("payment worker", worker.run(ctx.tasks.clone()));
 
         let handler = Arc::new(PaymentEvents::new(jobs));
-        spawn_consumer(&ctx, pool.clone(), &config.kafka, GROUP, TOPICS, handler, waker).await?;
-        grpc::serve(&ctx, Routes::new(PaymentServiceServer::new(Payments::new(pool)))).await
+        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
+        let routes = Routes::new(PaymentServiceServer::new(Payments::new(messaging.pool)));
+        grpc::serve(&ctx, routes, &config.callers).await
     }
 }

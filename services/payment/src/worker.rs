@@ -200,6 +200,9 @@ impl Worker {
             "provider",
             otel.kind = "client",
             otel.name = %format_args!("provider {}", job.call.step.as_str()),
+            // The outcome is unknown: that is what goes wrong here.
+            otel.status_code = tracing::field::Empty,
+            peer.service = "portolan-psp",
             order.id = %job.question.order,
             attempt = job.call.attempt,
             trace_id = tracing::field::Empty,
@@ -210,6 +213,9 @@ impl Worker {
             let started = clock.now();
             let answer = provider.ask(&job.question, &trace).await;
             observe(&job, &answer, (clock.now() - started).as_seconds_f64());
+            if answer == Answer::Unknown {
+                Span::current().record("otel.status_code", "ERROR");
+            }
             let answered = Answered { order: job.question.order, call: job.call, answer, trace };
             // Fails only if the worker is gone, and then the lease ends by itself.
             let _ = reply.send(Reply::Call(answered, slot)).await;
@@ -223,7 +229,7 @@ impl Worker {
         let (reply, stop) = (round.reply.clone(), round.stop.clone());
         let probe = async move {
             tokio::time::sleep(pause).await;
-            let _ = reply.send(Reply::Probe(provider.is_up().await)).await;
+            let _ = reply.send(Reply::Probe(provider.check().await.is_ok())).await;
         };
         round.tasks.spawn_request(async move {
             stop.run_until_cancelled(probe).await;
@@ -332,12 +338,12 @@ pub async fn watch_provider(
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(Duration::from_secs(5));
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let up = provider.is_up().await;
-        metrics::gauge!("portolan_payment_provider_up").set(if up { 1.0 } else { 0.0 });
-        if up {
-            check.ok();
-        } else {
-            check.fail("the payment provider does not answer");
+        let found = provider.check().await;
+        let up = if found.is_ok() { 1.0 } else { 0.0 };
+        metrics::gauge!("portolan_payment_provider_up").set(up);
+        match found {
+            Ok(()) => check.ok(),
+            Err(trouble) => check.fail(trouble.to_string()),
         }
     }
     Ok(())

@@ -72,9 +72,7 @@ fn not_checked(error: &PasswordError) -> Problem {
         PasswordError::Busy => {
             Problem::new(kind::OVERLOADED, "Too many log-ins at once: come back in a moment.")
         }
-        PasswordError::Hash | PasswordError::Format { .. } | PasswordError::Interrupted => {
-            failed(error)
-        }
+        PasswordError::Hash | PasswordError::Interrupted => failed(error),
     }
 }
 

@@ -32,8 +32,10 @@ fn router(limits: LimitsConfig) -> Router {
             admin_listen: address,
             grace_secs: 1,
             drain_delay_ms: 0,
+            max_connection_age_secs: 0,
         },
         telemetry: TelemetryConfig::default(),
+        tls: None,
         order_url: nowhere(),
         inventory_url: nowhere(),
         auth: AuthConfig {

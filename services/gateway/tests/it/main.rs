@@ -11,4 +11,5 @@ mod events;
 mod identity;
 mod mapping;
 mod orders;
+mod rotation;
 mod support;

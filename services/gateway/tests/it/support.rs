@@ -40,7 +40,8 @@ pub(crate) struct Gateway {
     pub(crate) double: Double,
     pub(crate) issuer: Issuer,
     router: Router,
-    directory: PathBuf,
+    /// With the key file `issuer.pem`.
+    pub(crate) directory: PathBuf,
     _services: Context,
 }
 
@@ -62,12 +63,13 @@ impl Gateway {
         TELEMETRY.get_or_init(|| {
             let quiet =
                 TelemetryConfig { log_filter: "off".to_owned(), ..TelemetryConfig::default() };
-            telemetry::init("gateway-test", &quiet).unwrap()
+            telemetry::init("gateway-test", &quiet, None).unwrap()
         });
         let double = Double::default();
         let services = serve(&double).await;
+        let url = format!("http://{}", services.local_addr().unwrap());
         let directory = scratch();
-        let mut config = config(&services, directory.join("issuer.pem"));
+        let mut config = config(url, directory.join("issuer.pem"));
         change(&mut config);
         let app = App::new(&config, &Context::new("gateway", None)).unwrap();
         let issuer = Issuer::open(&directory.join("issuer.pem"), ISSUER, AUDIENCE).unwrap();
@@ -170,11 +172,11 @@ async fn serve(double: &Double) -> Context {
     let services = Context::new("double", Some(listener));
     let routes = Routes::new(OrderServiceServer::new(double.clone()));
     let routes = routes.add_service(InventoryServiceServer::new(double.clone()));
-    grpc::serve(&services, routes).await.unwrap();
+    grpc::serve(&services, routes, &portolan_runtime::Callers::default()).await.unwrap();
     services
 }
 
-fn scratch() -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::SeqCst);
     let name = format!("portolan-gateway-test-{}-{number}", std::process::id());
@@ -183,16 +185,18 @@ fn scratch() -> PathBuf {
     directory
 }
 
-fn config(services: &Context, key_file: PathBuf) -> Config {
-    let url = format!("http://{}", services.local_addr().unwrap());
+/// With services at `url`.
+pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
     Config {
         server: ServerConfig {
             listen: ([127, 0, 0, 1], 0).into(),
             admin_listen: ([127, 0, 0, 1], 0).into(),
             grace_secs: 1,
             drain_delay_ms: 0,
+            max_connection_age_secs: 0,
         },
         telemetry: TelemetryConfig::default(),
+        tls: None,
         order_url: url.clone(),
         inventory_url: url,
         auth: AuthConfig {
@@ -203,8 +207,8 @@ fn config(services: &Context, key_file: PathBuf) -> Config {
         dev_issuer: DevIssuerConfig {
             enabled: true,
             key_file,
-            token_ttl_secs: 3600,
             users: users(),
+            ..DevIssuerConfig::default()
         },
         limits: LimitsConfig::default(),
     }

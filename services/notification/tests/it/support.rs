@@ -16,7 +16,7 @@ use portolan_proto::{
     order::v1::CancelReason,
 };
 use portolan_runtime::{
-    Context, Drained, Service as _,
+    Callers, Context, Drained, Service as _,
     config::{ServerConfig, TelemetryConfig},
     grpc::{self, Client},
 };
@@ -68,23 +68,24 @@ impl Office {
                 admin_listen: address,
                 grace_secs: 20,
                 drain_delay_ms: 0,
+                max_connection_age_secs: 0,
             },
             telemetry: TelemetryConfig::default(),
+            tls: None,
+            callers: Callers::default(),
             database,
             kafka: KafkaConfig {
-                brokers,
                 topic_prefix,
                 partitions: partitions.try_into().unwrap(),
-                workers: 1,
                 max_batch_records: 64,
                 max_batch_weight: 1_000,
                 session_timeout_ms: 6_000,
-                message_timeout_ms: 15_000,
+                ..KafkaConfig::new(brokers)
             },
             smtp,
         };
         Notification::serve(config, ctx.clone()).await.unwrap();
-        let channel = grpc::channel(&format!("http://{address}")).unwrap();
+        let channel = grpc::channel(&ctx, &format!("http://{address}"), "notification").unwrap();
         Replica { client: NotificationServiceClient::new(channel), ctx }
     }
 

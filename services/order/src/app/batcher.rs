@@ -262,7 +262,7 @@ impl Worker {
         tx: &mut PgConnection,
         entry: &Entry,
     ) -> Result<Verdict, sqlx::Error> {
-        let (fence, _) = guards::fence(tx, &entry.user_id).await?;
+        let fence = guards::fence(tx, &entry.user_id).await?;
         Ok(match &entry.guard {
             Some(guard) if guard.token() < fence => Verdict::Fenced(fence),
             Some(_) | None => Verdict::Failed(Error::OpenOrderLimit(self.open_order_limit)),

@@ -20,6 +20,17 @@ use crate::{
     store::{guards::Stats, timeline::Entry, timestamp},
 };
 
+/// Every method, by the name that callers are allowed it by.
+pub(crate) const METHODS: [&str; 7] = [
+    "portolan.order.v1.OrderService/PlaceOrder",
+    "portolan.order.v1.OrderService/GetOrder",
+    "portolan.order.v1.OrderService/ListOrders",
+    "portolan.order.v1.OrderService/CancelOrder",
+    "portolan.order.v1.OrderService/GetTimeline",
+    "portolan.order.v1.OrderService/WatchOrder",
+    "portolan.order.v1.OrderService/GetUserStats",
+];
+
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -189,5 +200,19 @@ fn user_stats(stats: Stats) -> proto::UserStats {
             .collect(),
         last_order_id: stats.last.0.to_string(),
         last_order_at: Some(timestamp(stats.last.1)),
+    }
+}
+
+#[cfg(test)]
+mod method_names {
+    use portolan_proto::order::v1::order_service_server::SERVICE_NAME;
+
+    #[test]
+    fn every_method_of_the_contract_is_listed() {
+        let contract = include_str!("../../../../proto/portolan/order/v1/order.proto");
+        let named = contract.lines().filter_map(|line| line.trim().strip_prefix("rpc "));
+        let named = named.filter_map(|rest| rest.split_once('('));
+        let named: Vec<String> = named.map(|(name, _)| format!("{SERVICE_NAME}/{name}")).collect();
+        assert_eq!(named, super::METHODS);
     }
 }

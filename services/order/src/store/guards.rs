@@ -160,10 +160,9 @@ pub async fn open_orders(
     .await
 }
 
-/// The fence and the open orders of a customer who was refused.
-pub async fn fence(conn: &mut PgConnection, user: &str) -> Result<(i64, i32), sqlx::Error> {
-    let row = sqlx::query!("SELECT fence, open_orders FROM user_guard WHERE user_id = $1", user)
+/// The fence of a customer who was refused.
+pub async fn fence(conn: &mut PgConnection, user: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!("SELECT fence FROM user_guard WHERE user_id = $1", user)
         .fetch_one(conn)
-        .await?;
-    Ok((row.fence, row.open_orders))
+        .await
 }

@@ -4,3 +4,4 @@
 mod deciding;
 mod placing;
 mod support;
+mod upgrade;

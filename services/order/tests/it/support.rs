@@ -14,11 +14,11 @@ use portolan_proto::{
     order::v1::{self as proto, order_service_client::OrderServiceClient},
 };
 use portolan_runtime::{
-    Context, Service as _,
+    Callers, Context, Service as _,
     grpc::{Client, Remote},
 };
 use portolan_testkit::{SeqIds, TestDb, TestKafka, context, eventually};
-use sqlx::PgPool;
+use sqlx::{PgPool, migrate::Migrator};
 use tonic::{Request, Response, Status};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,12 +35,20 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new(settings: serde_json::Value, replicas: usize) -> Self {
-        let db = TestDb::new(&[&portolan_messaging::MIGRATOR, &MIGRATOR]).await;
+        Self::with_schema(&MIGRATOR, settings, replicas).await
+    }
+
+    pub(crate) async fn with_schema(
+        schema: &Migrator,
+        settings: serde_json::Value,
+        replicas: usize,
+    ) -> Self {
+        let db = TestDb::new(&[&portolan_messaging::MIGRATOR, schema]).await;
         let mut kafka = TestKafka::new(&TOPICS).await;
         kafka.create(&["portolan.dlq.order.v1"]).await;
         let quotes = context();
         let routes = tonic::service::Routes::new(InventoryServiceServer::new(PriceList));
-        portolan_runtime::grpc::serve(&quotes, routes).await.unwrap();
+        portolan_runtime::grpc::serve(&quotes, routes, &Callers::default()).await.unwrap();
         let mut bench = Self { db, kafka, ids: SeqIds::new(), replicas: Vec::new(), quotes };
         for _ in 0..replicas {
             let ctx = context();
@@ -48,6 +56,20 @@ impl Bench {
             bench.replicas.push(ctx);
         }
         bench
+    }
+
+    /// The configuration of another process, which waits so long for its database.
+    pub(crate) fn config_of(&self, connect_timeout_secs: u64) -> Config {
+        let mut config = self.config(&serde_json::json!({}));
+        config.database.connect_timeout_secs = connect_timeout_secs;
+        config
+    }
+
+    /// With that process instead of those before.
+    pub(crate) fn adopt(mut self, process: Context) -> Self {
+        let before = std::mem::replace(&mut self.replicas, vec![process]);
+        before.iter().for_each(|ctx| ctx.tasks.soft().cancel());
+        self
     }
 
     fn config(&self, orders: &serde_json::Value) -> Config {
@@ -67,10 +89,9 @@ impl Bench {
     }
 
     pub(crate) fn client(&self, replica: usize) -> OrderServiceClient<Client> {
-        let address = self.replicas[replica].local_addr().unwrap();
-        OrderServiceClient::new(
-            portolan_runtime::grpc::channel(&format!("http://{address}")).unwrap(),
-        )
+        let ctx = &self.replicas[replica];
+        let url = format!("http://{}", ctx.local_addr().unwrap());
+        OrderServiceClient::new(portolan_runtime::grpc::channel(ctx, &url, "order").unwrap())
     }
 
     pub(crate) async fn place(

@@ -266,12 +266,16 @@ const fn voiding(event: Event, confirmed: bool) -> Decision {
         Event::Voided => tell(Status::Voided, Some(Ledger::Void)),
         Event::NothingToVoid => tell(Status::Voided, None),
         Event::Unknown => Decision::Retry,
-        // Late answers of the authorisation: whichever it was, the void ends it.
-        Event::Reserved | Event::Approve | Event::Decline | Event::Cancelled => Decision::Ignore,
-        Event::Confirmed | Event::CaptureRefused if confirmed => Decision::Ignore,
-        Event::Confirmed | Event::CaptureRefused | Event::Captured | Event::VoidRefused => {
-            Decision::Impossible
-        }
+        // Late answers of the authorisation, whichever it was: the void ends it, and they mean as
+        // little now as they will when it is done.
+        Event::Reserved
+        | Event::Approve
+        | Event::Decline
+        | Event::Cancelled
+        | Event::Confirmed
+        | Event::CaptureRefused
+        | Event::Captured
+        | Event::VoidRefused => voided(event, confirmed),
     }
 }
 

@@ -1,14 +1,14 @@
 //! The HTTP edge, and how cards misbehave on it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     extract::{
-        DefaultBodyLimit, FromRequest, Path, Request as HttpRequest, State,
+        DefaultBodyLimit, FromRequest, MatchedPath, Path, Request as HttpRequest, State,
         rejection::{JsonRejection, PathRejection},
     },
-    http::StatusCode,
+    http::{StatusCode, header::AUTHORIZATION},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -16,6 +16,7 @@ use axum::{
 use portolan_runtime::{Context, telemetry::TraceContext};
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::{
@@ -25,24 +26,36 @@ use super::{
     request::{Authorize, Capture, Refund, Request, Void, check_key},
     store::Operation,
 };
+use crate::api_keys::ApiKeys;
 
 const BODY_BYTES: usize = 16 * 1024;
 
 /// The longest that a request hangs whose client does not leave.
 const HANG: Duration = Duration::from_mins(10);
 
+/// What a caller can be allowed by name. The other path is not always the same.
+pub(super) const PATHS: [&str; 4] = ["v1/authorizations", "v1/captures", "v1/voids", "v1/refunds"];
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Simulator {
     ledger: Ledger,
     late: Duration,
+    /// Without them everybody may call.
+    keys: Option<watch::Receiver<Arc<ApiKeys>>>,
 }
 
 impl Simulator {
     /// A simulator on a database that has its schema. `late` is how long `tok_late` takes to
     /// answer.
     pub fn new(ctx: Context, pool: PgPool, late: Duration) -> Self {
-        Self { ledger: Ledger { pool, ctx }, late }
+        Self { ledger: Ledger { pool, ctx }, late, keys: None }
+    }
+
+    /// The same, answering only those who show a key that is current when they call.
+    #[must_use]
+    pub fn demanding(self, keys: watch::Receiver<Arc<ApiKeys>>) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// Waits, or ends the wait because the process stops.
@@ -70,21 +83,46 @@ pub fn router(simulator: Simulator) -> Router {
             }
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn_with_state(simulator.clone(), authenticate))
         .layer(middleware::from_fn(trace))
         .with_state(simulator)
 }
 
 /// Continues the caller's trace.
 async fn trace(request: HttpRequest, next: Next) -> Response {
+    // The path itself may be anything, and names are kept for ever.
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str);
     let span = tracing::info_span!(
         "http",
         otel.kind = "server",
-        otel.name = %format_args!("{} {}", request.method(), request.uri().path()),
+        otel.name = %format_args!("{} {route}", request.method()),
+        http.request.method = %request.method(),
+        http.route = route,
+        http.response.status_code = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
     let parent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     TraceContext::parse(parent.unwrap_or_default()).set_parent(&span);
-    next.run(request).instrument(span).await
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", response.status().as_u16());
+    response
+}
+
+/// Answers nobody who shows no key, not even with what paths there are.
+async fn authenticate(
+    State(psp): State<Simulator>,
+    request: HttpRequest,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Some(keys) = psp.keys else { return Ok(next.run(request).await) };
+    let shown = request.headers().get(AUTHORIZATION);
+    let accepted = shown.is_some_and(|shown| keys.borrow().accept(shown));
+    if accepted {
+        return Ok(next.run(request).await);
+    }
+    tracing::warn!(shown = shown.is_some(), "a call without a key that counts");
+    metrics::counter!("portolan_psp_unauthenticated_total").increment(1);
+    Err(Problem::Unauthenticated)
 }
 
 /// A JSON body that is checked before the handler sees it.

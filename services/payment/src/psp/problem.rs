@@ -12,6 +12,8 @@ pub(super) enum Problem {
     Rejected { status: StatusCode, code: &'static str, detail: String },
     #[error("the field {field} is not valid: {detail}")]
     Field { field: &'static str, detail: &'static str },
+    #[error("show the API key: `Authorization: Bearer <key>`")]
+    Unauthenticated,
     #[error("the key was used for another request")]
     KeyReused,
     #[error("there is no such {0}")]
@@ -49,6 +51,7 @@ impl Problem {
         match self {
             Self::Rejected { status, .. } => *status,
             Self::Field { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::KeyReused | Self::AmountExceedsAuthorization => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::SimulatedOutage | Self::ShuttingDown | Self::Unavailable(_) | Self::Contended => {
@@ -64,6 +67,7 @@ impl Problem {
         match self {
             Self::Rejected { code, .. } => code,
             Self::Field { .. } => "invalid_field",
+            Self::Unauthenticated => "unauthenticated",
             Self::KeyReused => "idempotency_key_reused",
             Self::AmountExceedsAuthorization => "amount_exceeds_authorization",
             Self::NotFound(_) => "not_found",
@@ -79,6 +83,7 @@ impl Problem {
             Self::Database(_) | Self::Corrupt(_) => "The simulator failed.".to_owned(),
             Self::Rejected { .. }
             | Self::Field { .. }
+            | Self::Unauthenticated
             | Self::KeyReused
             | Self::NotFound(_)
             | Self::AmountExceedsAuthorization
@@ -111,6 +116,7 @@ impl IntoResponse for Problem {
         let field = match &self {
             Self::Field { field, .. } => Some(*field),
             Self::Rejected { .. }
+            | Self::Unauthenticated
             | Self::KeyReused
             | Self::NotFound(_)
             | Self::AmountExceedsAuthorization
@@ -131,9 +137,12 @@ impl IntoResponse for Problem {
             field,
         };
         let mut response = (status, Json(body)).into_response();
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

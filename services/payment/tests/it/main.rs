@@ -3,6 +3,8 @@
 
 mod interleavings;
 mod jobs;
+mod keys;
+mod mesh;
 mod outages;
 mod payments;
 mod psp;

@@ -19,7 +19,7 @@ use portolan_payment::{
     provider::{Provider, Question},
     store,
 };
-use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_runtime::{Context, files::POLL, telemetry::TraceContext};
 use portolan_testkit::{TestDb, context, eventually};
 
 use crate::support::{AMOUNT, PATIENCE, Shop, new_order, now};
@@ -53,7 +53,8 @@ async fn an_answer_that_is_longer_than_any_real_one_is_no_answer() {
     };
     let approved = Answer::Approved { reference: "r".to_owned() };
     for (path, answer) in [("most", approved), ("more", Answer::Unknown)] {
-        let provider = Provider::new(&ProviderConfig::new(format!("{url}/{path}"))).unwrap();
+        let config = ProviderConfig::new(format!("{url}/{path}"));
+        let provider = Provider::new(&config, &ctx, POLL).unwrap();
         assert_eq!(provider.ask(&question, &TraceContext::none()).await, answer, "{path}");
     }
     let _ = ctx.tasks.shutdown(Duration::from_secs(5)).await;

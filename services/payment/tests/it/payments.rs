@@ -49,7 +49,7 @@ async fn an_approved_payment_is_captured_once_the_order_is_confirmed() {
 
 async fn shown_over_grpc(ctx: &Context, order: &str) {
     let url = format!("http://{}", ctx.local_addr().unwrap());
-    let mut client = PaymentServiceClient::new(grpc::channel(&url).unwrap());
+    let mut client = PaymentServiceClient::new(grpc::channel(ctx, &url, "payment").unwrap());
     let mut get = async |order: &str| {
         client.get_payment(GetPaymentRequest { order_id: order.to_owned() }).await
     };

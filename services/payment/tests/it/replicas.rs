@@ -8,7 +8,8 @@ use portolan_payment::{
     domain::{Answer, Call, Status, Step},
     provider::{Provider, Question},
 };
-use portolan_runtime::telemetry::TraceContext;
+use portolan_runtime::{files::POLL, telemetry::TraceContext};
+use portolan_testkit::context;
 
 use crate::support::{Psp, Shop, new_order, now, settlement};
 
@@ -71,7 +72,7 @@ async fn a_worker_that_wakes_up_after_its_lease_harms_nothing() {
     let shop = Shop::start(&psp.url, 1).await;
     let order = new_order();
     let question = begun_by_a_sleeper(&shop, order).await;
-    let provider = Provider::new(&shop.provider()).unwrap();
+    let provider = Provider::new(&shop.provider(), &context(), POLL).unwrap();
     let answer = provider.ask(&question, &TraceContext::none()).await;
     assert!(matches!(answer, Answer::Approved { .. }), "{answer:?}");
     // Before it writes that down another worker takes over, and the order goes on.

@@ -16,7 +16,7 @@ use portolan_proto::{
     common::v1::Money,
     events::v1::{InventoryReserved, OrderCancelled, OrderConfirmed},
 };
-use portolan_runtime::{Context, ServerConfig, Service as _, TelemetryConfig};
+use portolan_runtime::{Callers, Context, ServerConfig, Service as _, TelemetryConfig};
 use portolan_testkit::{TestDb, TestKafka, TestRecord, context, eventually};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -174,18 +174,16 @@ impl Shop {
         let (brokers, topic_prefix, partitions) = self.kafka.config_parts();
         let listen = ctx.local_addr().unwrap();
         Config {
-            server: ServerConfig { listen, admin_listen: listen, grace_secs: 5, drain_delay_ms: 0 },
+            server: server(listen),
             telemetry: TelemetryConfig::default(),
+            tls: None,
+            callers: Callers::default(),
             database: self.db.config(),
             kafka: KafkaConfig {
-                brokers,
                 topic_prefix,
                 partitions: usize::try_from(partitions).unwrap(),
-                workers: 1,
                 max_batch_records: 64,
-                max_batch_weight: 4_000,
-                session_timeout_ms: 10_000,
-                message_timeout_ms: 15_000,
+                ..KafkaConfig::new(brokers)
             },
             psp: self.provider(),
         }
@@ -306,6 +304,16 @@ impl Drop for Shop {
         for ctx in &self.replicas {
             ctx.tasks.soft().cancel();
         }
+    }
+}
+
+pub(crate) const fn server(listen: SocketAddr) -> ServerConfig {
+    ServerConfig {
+        listen,
+        admin_listen: listen,
+        grace_secs: 5,
+        drain_delay_ms: 0,
+        max_connection_age_secs: 0,
     }
 }
 

@@ -1,26 +1,26 @@
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, Header, encode};
 use secrecy::SecretString;
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
     claims::Role,
-    jwk::{Jwk, Jwks},
-    key_file::{KeyFileError, load_or_create},
+    jwk::Jwks,
+    key_file::{KeyFileError, create_key_file, load},
+    key_ring::KeyRing,
 };
 
-/// Signs tokens for the demo users with a key of its own: for development and demonstration, off
+/// Signs tokens for the demo users with keys of its own: for development and demonstration, off
 /// unless it is configured. The gateway and the command line use the same key file.
 #[derive(Clone)]
 pub struct Issuer {
     name: String,
     audience: String,
-    key: EncodingKey,
-    public: Jwk,
+    keys: watch::Receiver<Arc<KeyRing>>,
 }
 
 impl fmt::Debug for Issuer {
@@ -28,7 +28,7 @@ impl fmt::Debug for Issuer {
         f.debug_struct("Issuer")
             .field("name", &self.name)
             .field("audience", &self.audience)
-            .field("kid", &self.public.kid)
+            .field("keys", &self.keys.borrow())
             .finish_non_exhaustive()
     }
 }
@@ -51,21 +51,20 @@ struct NewClaims<'a> {
 }
 
 impl Issuer {
-    /// Opens the key file (Ed25519, PKCS#8 PEM), creating it with mode 0600 and a new key if it is
-    /// missing.
+    /// Reads the key file once (Ed25519, PKCS#8 PEM), creating it with mode 0600 and a new key if it
+    /// is missing.
     ///
     /// # Errors
     /// The file can be neither read nor created, or holds something else.
     pub fn open(key_file: &Path, name: &str, audience: &str) -> Result<Self, KeyFileError> {
-        let der = load_or_create(key_file)?;
-        let pair = Ed25519KeyPair::from_pkcs8(&der)
-            .map_err(|_| KeyFileError::Format { path: key_file.to_owned() })?;
-        Ok(Self {
-            name: name.to_owned(),
-            audience: audience.to_owned(),
-            key: EncodingKey::from_ed_der(&der),
-            public: Jwk::ed25519(pair.public_key().as_ref()),
-        })
+        create_key_file(key_file)?;
+        let (_, keys) = watch::channel(Arc::new(load(key_file)?));
+        Ok(Self::following(keys, name, audience))
+    }
+
+    /// Signs with the keys that are current at the time of each token.
+    pub fn following(keys: watch::Receiver<Arc<KeyRing>>, name: &str, audience: &str) -> Self {
+        Self { name: name.to_owned(), audience: audience.to_owned(), keys }
     }
 
     /// A token for the subject, valid from now for `ttl`. `jti` is the token's id.
@@ -91,12 +90,17 @@ impl Issuer {
             exp: now.saturating_add_unsigned(ttl.as_secs()),
             jti,
         };
-        let header = Header { kid: self.public.kid.clone(), ..Header::new(Algorithm::EdDSA) };
-        Ok(SecretString::from(encode(&header, &claims, &self.key)?))
+        let keys = self.current();
+        let header = Header { kid: keys.signing_kid().cloned(), ..Header::new(Algorithm::EdDSA) };
+        Ok(SecretString::from(encode(&header, &claims, keys.signing())?))
     }
 
-    /// The public half of the key, for `/.well-known/jwks.json` and for a [`crate::Verifier`].
+    /// The public halves of the keys, for `/.well-known/jwks.json`.
     pub fn jwks(&self) -> Jwks {
-        Jwks { keys: vec![self.public.clone()] }
+        self.current().jwks().clone()
+    }
+
+    fn current(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys.borrow())
     }
 }

@@ -8,53 +8,47 @@ use std::{
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const END: &str = "-----END PRIVATE KEY-----";
+use crate::key_ring::{KeyRing, KeyRingError};
 
-/// Why the signing key cannot be had.
+/// Why the signing keys cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     #[error("cannot read the key file {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot create the key file {}", path.display())]
     Create { path: PathBuf, source: io::Error },
-    #[error("{} is not an Ed25519 private key in PKCS#8 PEM form", path.display())]
-    Format { path: PathBuf },
+    #[error("the key file {} cannot be used", path.display())]
+    Format { path: PathBuf, source: KeyRingError },
     #[error("no key could be generated")]
     Generate,
 }
 
-/// The PKCS#8 form of the key in the file, which is created with a new key if it is missing.
+/// The keys in the file.
+pub(crate) fn load(path: &Path) -> Result<KeyRing, KeyFileError> {
+    let pem =
+        fs::read(path).map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
+    warn_if_readable_by_others(path);
+    KeyRing::parse(&pem).map_err(|source| KeyFileError::Format { path: path.to_owned(), source })
+}
+
+/// Makes a new key (Ed25519, PKCS#8 PEM) for its owner only (mode 0600), if the file is missing.
 ///
 /// Several processes may start at once: the file appears whole or not at all, and all of them
 /// end up with the same key.
-pub(crate) fn load_or_create(path: &Path) -> Result<Vec<u8>, KeyFileError> {
-    match fs::read_to_string(path) {
-        Ok(pem) => decode(path, &pem),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(path)?;
-            let pem = fs::read_to_string(path)
-                .map_err(|source| KeyFileError::Read { path: path.to_owned(), source })?;
-            decode(path, &pem)
-        }
-        Err(source) => Err(KeyFileError::Read { path: path.to_owned(), source }),
+///
+/// # Errors
+/// The file is missing and cannot be made.
+pub fn create_key_file(path: &Path) -> Result<(), KeyFileError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        // Whatever else is wrong with it, reading it will say.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
-fn decode(path: &Path, pem: &str) -> Result<Vec<u8>, KeyFileError> {
-    warn_if_readable_by_others(path);
-    let body = pem.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-    let text: String =
-        body.map_or("", |(inner, _)| inner).chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let der = STANDARD.decode(text).unwrap_or_default();
-    match Ed25519KeyPair::from_pkcs8(&der) {
-        Ok(_) => Ok(der),
-        Err(_) => Err(KeyFileError::Format { path: path.to_owned() }),
-    }
-}
-
-/// A secret mounted by an orchestrator often is, so this is no reason to stop.
-fn warn_if_readable_by_others(path: &Path) {
+/// Logs a warning if everybody on this machine can read the file. A secret mounted by an
+/// orchestrator often is open, so this is no reason to stop.
+pub fn warn_if_readable_by_others(path: &Path) {
     let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
     if mode & 0o007 != 0 {
         tracing::warn!(path = %path.display(), mode = %format!("{:03o}", mode & 0o777),
@@ -80,11 +74,12 @@ fn create(path: &Path) -> Result<(), KeyFileError> {
     written.and(removed).map_err(failed)
 }
 
-fn new_key() -> Result<String, KeyFileError> {
+pub(crate) fn new_key() -> Result<String, KeyFileError> {
     let key = Ed25519KeyPair::generate().map_err(|_| KeyFileError::Generate)?;
     // Version 1 of PKCS#8 is what the openssl command line reads.
     let document = key.to_pkcs8v1().map_err(|_| KeyFileError::Generate)?;
-    Ok(format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(document.as_ref())))
+    let body = STANDARD.encode(document.as_ref());
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"))
 }
 
 fn temporary_name(path: &Path) -> Result<PathBuf, KeyFileError> {
@@ -109,8 +104,10 @@ mod tests {
     fn a_directory_that_is_made_for_the_key_is_closed_to_others() {
         let directory = temporary_name(&std::env::temp_dir().join("portolan-key")).unwrap();
         let key = directory.join("key.pem");
-        let made = load_or_create(&key).unwrap();
-        assert_eq!(load_or_create(&key).unwrap(), made);
+        create_key_file(&key).unwrap();
+        let made = fs::read(&key).unwrap();
+        create_key_file(&key).unwrap();
+        assert_eq!(fs::read(&key).unwrap(), made);
         let permissions = fs::metadata(&directory).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, 0o700);
         fs::remove_dir_all(&directory).unwrap();

@@ -4,28 +4,33 @@
 //!   the one of that key and on the fixed list (`EdDSA`, `RS256`), and `iss`, `aud`, `exp` and `nbf`
 //!   hold with at most [`LEEWAY`] of clock difference. Keys come from a document given at start or
 //!   from the URL of an identity provider ([`RemoteKeys`]), fetched by one caller at a time.
-//! - [`Issuer`] signs tokens with an Ed25519 key kept in a file that it creates on first start.
+//! - [`Issuer`] signs tokens with the first of its Ed25519 keys ([`KeyRing`]), which may change while
+//!   it runs.
 //! - [`Users`] checks passwords against argon2id hashes, off the async threads and in the same time
-//!   whether or not the user exists.
+//!   whether or not the user exists. Who is a user ([`Directory`]) may change, too.
 //!
 //! The crate decides who the caller is, never what they may do.
 
 mod bearer;
 mod claims;
+mod directory;
 mod error;
 mod issuer;
 mod jwk;
 mod key_file;
+mod key_ring;
 mod password;
 mod remote;
 mod verifier;
 
 pub use bearer::{MAX_TOKEN_BYTES, bearer_token};
 pub use claims::{Claims, Role, UnknownRole, valid_subject};
+pub use directory::{Directory, DirectoryError, UserFault, UserRecord};
 pub use error::{AuthError, InvalidToken};
 pub use issuer::{Issuer, IssuerError};
 pub use jwk::{Jwk, Jwks};
-pub use key_file::KeyFileError;
-pub use password::{PasswordError, UserRecord, Users, hash_password, verify_password};
+pub use key_file::{KeyFileError, create_key_file, warn_if_readable_by_others};
+pub use key_ring::{KeyRing, KeyRingError};
+pub use password::{PasswordError, Users, hash_password, verify_password};
 pub use remote::{CachePolicy, RemoteKeys};
 pub use verifier::{LEEWAY, Verifier};

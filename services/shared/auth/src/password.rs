@@ -1,13 +1,16 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::sync::Arc;
 
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+};
 
-use crate::claims::Role;
+use crate::directory::{Directory, UserRecord};
 
 /// Each verification takes about 19 MiB and 20 ms of a processor: more at once would only be a way
 /// to exhaust the machine.
@@ -22,8 +25,6 @@ const WAITING_CALLERS: usize = 32;
 pub enum PasswordError {
     #[error("the password cannot be hashed")]
     Hash,
-    #[error("the password hash of user {user} is not an argon2 PHC string")]
-    Format { user: String },
     #[error("the password check did not finish")]
     Interrupted,
     #[error("too many password checks are waiting")]
@@ -49,57 +50,21 @@ pub fn verify_password(password: &str, hash: &str) -> bool {
         .is_ok_and(|parsed| Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok())
 }
 
-/// A user of the development issuer.
-#[derive(Clone)]
-pub struct UserRecord {
-    /// The name to log in with: the `sub` of the tokens.
-    pub username: String,
-    /// From [`hash_password`].
-    pub password_hash: String,
-    /// What the user is.
-    pub roles: Vec<Role>,
-}
-
-impl fmt::Debug for UserRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserRecord")
-            .field("username", &self.username)
-            .field("roles", &self.roles)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The users of the development issuer.
 #[derive(Debug)]
 pub struct Users {
-    by_name: HashMap<String, UserRecord>,
-    /// What an unknown user's password is checked against.
-    decoy: String,
+    directory: watch::Receiver<Arc<Directory>>,
     permits: Arc<Semaphore>,
     /// One for every caller, whether its turn has come or not.
     places: Semaphore,
 }
 
 impl Users {
-    /// Takes the users, checking that every hash can be read.
-    ///
-    /// # Errors
-    /// One cannot.
-    pub fn new(users: Vec<UserRecord>) -> Result<Self, PasswordError> {
-        for user in &users {
-            if PasswordHash::new(&user.password_hash).is_err() {
-                return Err(PasswordError::Format { user: user.username.clone() });
-            }
-        }
-        // A real user's hash has the same cost parameters, so the check takes the same time.
-        let decoy = match users.first() {
-            Some(user) => user.password_hash.clone(),
-            None => hash_password("nobody")?,
-        };
-        let by_name = users.into_iter().map(|user| (user.username.clone(), user)).collect();
+    /// Checks passwords against the users who are current at the time of each log-in.
+    pub fn following(directory: watch::Receiver<Arc<Directory>>) -> Self {
         let permits = Arc::new(Semaphore::new(CONCURRENT_VERIFICATIONS));
         let places = Semaphore::new(CONCURRENT_VERIFICATIONS + WAITING_CALLERS);
-        Ok(Self { by_name, decoy, permits, places })
+        Self { directory, permits, places }
     }
 
     /// The user of that name if the password is theirs. An unknown name takes as long as a wrong
@@ -111,10 +76,9 @@ impl Users {
         &self,
         username: &str,
         password: SecretString,
-    ) -> Result<Option<&UserRecord>, PasswordError> {
+    ) -> Result<Option<UserRecord>, PasswordError> {
         let _place = self.places.try_acquire().map_err(|_| PasswordError::Busy)?;
-        let user = self.by_name.get(username);
-        let hash = user.map_or(&self.decoy, |user| &user.password_hash).clone();
+        let (user, hash) = self.look_up(username);
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| PasswordError::Interrupted)?;
         // The permit goes along: a caller that has gone away does not end the work.
@@ -126,6 +90,12 @@ impl Users {
         let fits = fits.await.map_err(|_| PasswordError::Interrupted)?;
         Ok(user.filter(|_| fits))
     }
+
+    fn look_up(&self, username: &str) -> (Option<UserRecord>, String) {
+        let directory = self.directory.borrow();
+        let (user, hash) = directory.look_up(username);
+        (user.cloned(), hash.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +103,19 @@ mod tests {
     use std::task::{Context, Waker};
 
     use super::*;
+    use crate::claims::Role;
+
+    fn alice(password: &str) -> UserRecord {
+        UserRecord {
+            username: "alice".to_owned(),
+            password_hash: hash_password(password).unwrap(),
+            roles: vec![Role::Customer],
+        }
+    }
+
+    fn directory(users: Vec<UserRecord>) -> watch::Sender<Arc<Directory>> {
+        watch::Sender::new(Arc::new(Directory::new(users).unwrap()))
+    }
 
     #[test]
     fn a_hash_fits_its_password_only_and_is_salted() {
@@ -148,12 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_user_is_refused_even_with_the_password_behind_the_decoy() {
-        let record = UserRecord {
-            username: "alice".to_owned(),
-            password_hash: hash_password("demo").unwrap(),
-            roles: vec![Role::Customer],
-        };
-        let users = Users::new(vec![record]).unwrap();
+        let users = Users::following(directory(vec![alice("demo")]).subscribe());
         let demo = || SecretString::from("demo");
         let alice = users.authenticate("alice", demo()).await.unwrap();
         assert_eq!(alice.unwrap().roles, [Role::Customer]);
@@ -162,8 +140,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_a_user_may_change() {
+        let directory = directory(vec![alice("before")]);
+        let users = Users::following(directory.subscribe());
+        let fits = async |password: &str| {
+            users.authenticate("alice", SecretString::from(password)).await.unwrap().is_some()
+        };
+        assert!(fits("before").await && !fits("after").await);
+        directory.send_replace(Arc::new(Directory::new(vec![alice("after")]).unwrap()));
+        assert!(fits("after").await && !fits("before").await);
+        directory.send_replace(Arc::new(Directory::new(Vec::new()).unwrap()));
+        assert!(!fits("after").await);
+    }
+
+    #[tokio::test]
     async fn callers_wait_for_their_turn_up_to_a_number() {
-        let users = Users::new(Vec::new()).unwrap();
+        let users = Users::following(directory(Vec::new()).subscribe());
         let taken = Arc::clone(&users.permits).acquire_many_owned(2).await.unwrap();
         let call = || Box::pin(users.authenticate("mallory", SecretString::from("guess")));
         let mut cx = Context::from_waker(Waker::noop());
@@ -178,16 +170,5 @@ mod tests {
         assert!(call().as_mut().poll(&mut cx).is_pending(), "who goes away makes room");
         drop((waiting, taken));
         assert!(call().await.unwrap().is_none());
-    }
-
-    #[test]
-    fn an_unreadable_hash_is_found_at_start() {
-        let record = UserRecord {
-            username: "bob".to_owned(),
-            password_hash: "plain text".to_owned(),
-            roles: Vec::new(),
-        };
-        let error = Users::new(vec![record]).unwrap_err().to_string();
-        assert!(error.contains("bob") && !error.contains("plain text"), "{error}");
     }
 }

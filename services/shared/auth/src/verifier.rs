@@ -2,12 +2,14 @@ use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
 use portolan_kernel::Clock;
+use tokio::sync::watch;
 
 use crate::{
     bearer::MAX_TOKEN_BYTES,
     claims::{Claims, valid_subject},
     error::{AuthError, InvalidToken},
     jwk::{Jwks, KeySet, VerificationKey},
+    key_ring::KeyRing,
     remote::RemoteKeys,
 };
 
@@ -26,12 +28,12 @@ pub struct Verifier {
 #[derive(Debug)]
 enum Keys {
     Static(KeySet),
+    Following(watch::Receiver<Arc<KeyRing>>),
     Remote(Arc<RemoteKeys>),
 }
 
 impl Verifier {
-    /// Accepts tokens signed with the keys of a document, for instance that of our own
-    /// [`crate::Issuer`].
+    /// Accepts tokens signed with the keys of a document.
     pub fn with_static(
         keys: Jwks,
         issuer: impl Into<String>,
@@ -39,6 +41,18 @@ impl Verifier {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let keys = Keys::Static(KeySet::from_keys(keys.keys));
+        Self { keys, issuer: issuer.into(), audience: audience.into(), clock }
+    }
+
+    /// Accepts tokens signed with any of the keys that are current when the token arrives: those of
+    /// our own [`crate::Issuer`].
+    pub fn following(
+        keys: watch::Receiver<Arc<KeyRing>>,
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let keys = Keys::Following(keys);
         Self { keys, issuer: issuer.into(), audience: audience.into(), clock }
     }
 
@@ -63,13 +77,18 @@ impl Verifier {
         }
         let kid = key_id(token).map_err(AuthError::Invalid)?;
         let claims = match &self.keys {
-            Keys::Static(keys) => {
-                let key = keys.get(&kid).ok_or(AuthError::Invalid(InvalidToken::UnknownKey))?;
-                self.check(token, key)
+            Keys::Static(keys) => self.check_with(token, &kid, keys),
+            Keys::Following(keys) => {
+                let ring = Arc::clone(&keys.borrow());
+                self.check_with(token, &kid, ring.verification())
             }
             Keys::Remote(keys) => self.check(token, &keys.get(&kid).await?),
         };
         claims.map_err(AuthError::Invalid)
+    }
+
+    fn check_with(&self, token: &str, kid: &str, keys: &KeySet) -> Result<Claims, InvalidToken> {
+        self.check(token, keys.get(kid).ok_or(InvalidToken::UnknownKey)?)
     }
 
     fn check(&self, token: &str, key: &VerificationKey) -> Result<Claims, InvalidToken> {

@@ -38,6 +38,8 @@ fn a_file_that_is_no_key_is_named_and_left_alone() {
     let error = Issuer::open(&path, ISSUER, AUDIENCE).unwrap_err();
     assert!(matches!(error, KeyFileError::Format { .. }));
     let shown = error.to_string();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "it holds no private key");
     assert!(shown.contains("note.pem") && !shown.contains("milk"), "{shown}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "remember the milk");
 }

@@ -5,5 +5,6 @@
 
 mod issuer;
 mod key_set;
+mod rotation;
 mod support;
 mod verifier;
