@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, local, replay, seed, token};
+use crate::{audit, cluster, local, replay, seed, token};
 
 /// Runs Portolan on this machine, and looks after what runs.
 #[derive(Debug, Parser)]
@@ -38,7 +38,19 @@ pub(crate) enum Command {
     /// Loads the catalogue and its stock into inventory.
     Seed(seed::Args),
     /// Places the orders of a file through the gateway and compares the outcome with the file.
-    Replay(replay::Args),
+    Replay(Box<replay::Args>),
     /// Checks the invariants over all databases and the provider's ledger.
-    Audit(audit::Args),
+    Audit(Box<audit::Args>),
+    /// In a cluster: makes the secrets that everything else begins with, where they are missing.
+    Bootstrap(cluster::bootstrap::Args),
+    /// In a cluster: initialises Vault once, unseals it after every start, and hands it over.
+    VaultOperator(cluster::vault_operator::Args),
+    /// In a cluster: brings Vault's policies, roles, certificate authority and logins up to date.
+    VaultConfigure(cluster::vault_configure::Args),
+    /// In a cluster: brings Kafka's topics and access control lists up to date.
+    KafkaConfigure(cluster::kafka_configure::Args),
+    /// In a cluster: sends one order through the shop and follows it to its end.
+    Smoke(cluster::smoke::Args),
+    /// In a cluster: makes one gRPC call and prints how it was answered.
+    Probe(cluster::probe::Args),
 }

@@ -2,21 +2,29 @@
 //! catalogue (`seed`), places real orders and compares the outcome with the file (`replay`), signs
 //! tokens (`token`), and checks the invariants over all databases (`audit`).
 //!
-//! Everything that a command leaves behind is in one state directory (`--state`, by default
-//! `.portolan`).
+//! What a command of the local shop leaves behind is in one state directory (`--state`, by default
+//! `.portolan`). In a cluster nothing is left behind: there a configuration file (`--config`) says
+//! where the shop is, and [`cluster`] has what the chart runs besides the services.
 
 pub mod audit;
 mod catalogue;
 mod cli;
+mod cluster;
+mod gateway;
 mod local;
+mod mesh;
 mod out;
+pub mod pki;
 mod replay;
 mod seed;
 mod token;
+mod users;
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command};
 
@@ -24,14 +32,15 @@ use crate::cli::{Cli, Command};
 /// standard error and exit code 1.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    portolan_runtime::install_crypto();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
-    match runtime.block_on(run(cli)) {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
+    let ended = runtime.block_on(run(cli));
+    // A blocked thread must not keep the process alive.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| fail(&error))
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -41,9 +50,27 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => local::down(&args.state, screen).await,
         Command::Status(args) => local::status(&args.state, screen),
         Command::Token(args) => token::run(&args),
-        Command::Seed(args) => seed::run(&args).await,
-        Command::Replay(args) => replay::run(args, screen).await,
-        Command::Audit(args) => audit::run(args).await,
+        Command::VaultOperator(args) => cluster::vault_operator::run(&args).await,
+        Command::Seed(args) => until_told(seed::run(&args)).await,
+        Command::Replay(args) => until_told(replay::run(*args, screen)).await,
+        Command::Audit(args) => until_told(audit::run(*args)).await,
+        Command::Bootstrap(args) => until_told(cluster::bootstrap::run(&args)).await,
+        Command::VaultConfigure(args) => until_told(cluster::vault_configure::run(&args)).await,
+        Command::KafkaConfigure(args) => until_told(cluster::kafka_configure::run(&args)).await,
+        Command::Smoke(args) => until_told(cluster::smoke::run(&args)).await,
+        Command::Probe(args) => until_told(Box::pin(cluster::probe::run(&args))).await,
+    }
+}
+
+/// Runs something that comes to an end by itself, unless SIGTERM ends it before. The first process
+/// of a container has to say so: without a handler the signal would do nothing there.
+async fn until_told(
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = work => ended,
+        _ = terminate.recv() => bail!("told to stop before it was done"),
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) struct Screen {
     pub terminal: bool,
     /// Whether to use colours.
     pub colour: bool,
+    /// Whether what people read goes to standard error, because programs read the other.
+    aside: bool,
 }
 
 impl Screen {
@@ -16,7 +18,18 @@ impl Screen {
     /// colours.
     pub(crate) fn new(no_color: Option<&str>) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        Self { terminal, colour: terminal && no_color.is_none_or(str::is_empty) }
+        let colour = terminal && no_color.is_none_or(str::is_empty);
+        Self { terminal, colour, aside: false }
+    }
+
+    /// Standard error, plain.
+    pub(crate) const fn aside() -> Self {
+        Self { terminal: false, colour: false, aside: true }
+    }
+
+    /// Writes one line for people.
+    pub(crate) fn line(self, text: &str) {
+        if self.aside { error(text) } else { line(text) }
     }
 
     /// `text` in the colour of an ANSI SGR code, or plain.

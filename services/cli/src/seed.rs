@@ -10,11 +10,15 @@ use portolan_proto::{
     },
 };
 use portolan_runtime::grpc;
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status};
 
 use crate::{
     catalogue::{CURRENCY, Catalogue, Product},
     cli::StateArg,
-    local::StateDir,
+    cluster::config::Config,
+    local::{SEED, StateDir},
+    mesh::Mesh,
     out,
 };
 
@@ -23,6 +27,8 @@ pub(crate) const DEFAULT_QUANTITY: i64 = 100_000;
 /// What one call takes at most.
 const CHUNK: usize = 1_000;
 const CALL: Duration = Duration::from_secs(30);
+/// Between two attempts to find inventory.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What to load, and where to.
 #[derive(Debug, clap::Args)]
@@ -37,6 +43,12 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = DEFAULT_QUANTITY)]
     #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     quantity: i64,
+    /// Where the shop is and how to be let in, instead of the running local installation.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long inventory may take to be there, in seconds.
+    #[arg(long, default_value_t = 0)]
+    wait_secs: u64,
     /// Inventory's gRPC address; by default that of the running local installation.
     #[arg(long)]
     inventory: Option<String>,
@@ -46,17 +58,41 @@ pub(crate) struct Args {
 /// The file cannot be read, or inventory does not take it.
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let catalogue = Catalogue::read(args.file.as_deref())?;
-    let inventory = if let Some(url) = &args.inventory {
-        url.clone()
-    } else {
-        let running = StateDir::at(&args.state.state)?.running()?;
-        running
-            .context("nothing is running here: start it with `make up`, or name --inventory")?
-            .inventory
+    let config = match (&args.config, &args.inventory) {
+        (Some(file), _) => Config::read(file)?,
+        (None, Some(_)) => Config::default(),
+        (None, None) => StateDir::at(&args.state.state)?.tools(SEED)?,
     };
-    let outcome = import(&inventory, &catalogue, |_| args.quantity).await?;
+    let inventory = args.inventory.as_ref().or(config.services.inventory.as_ref());
+    let inventory = inventory.context("where is inventory? Name --inventory")?;
+    let mesh = Mesh::open(config.tls.as_ref())?;
+    let outcome = patiently(&mesh, inventory, &catalogue, args).await?;
     out::line(&outcome.to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Imports again and again for as long as inventory is not there and may still come: an import that
+/// was done in part does no harm.
+async fn patiently(
+    mesh: &Mesh,
+    inventory: &str,
+    catalogue: &Catalogue,
+    args: &Args,
+) -> anyhow::Result<Outcome> {
+    let deadline = Instant::now() + Duration::from_secs(args.wait_secs);
+    loop {
+        match import(mesh, inventory, catalogue, |_| args.quantity).await {
+            Err(error) if Instant::now() < deadline && passes(&error) => sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether inventory is merely not there, or not ready.
+fn passes(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Status>().is_some_and(|status| {
+        matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled)
+    })
 }
 
 /// What an import did.
@@ -79,11 +115,12 @@ impl fmt::Display for Outcome {
 /// # Errors
 /// Inventory cannot be reached or refuses.
 pub(crate) async fn import(
+    mesh: &Mesh,
     inventory: &str,
     catalogue: &Catalogue,
     quantity: impl Fn(&Product) -> i64,
 ) -> anyhow::Result<Outcome> {
-    let mut client = InventoryServiceClient::new(grpc::channel(inventory)?);
+    let mut client = InventoryServiceClient::new(mesh.channel(inventory, "inventory")?);
     let all: Vec<&Product> = catalogue.products.values().collect();
     let mut outcome = Outcome { products: all.len(), ..Outcome::default() };
     for chunk in all.chunks(CHUNK) {

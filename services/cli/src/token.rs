@@ -1,16 +1,14 @@
 //! `portolan token`: tokens signed with the key of the local development issuer.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use portolan_auth::{Issuer, Role};
+use anyhow::Context as _;
+use portolan_auth::{Issuer, KeyRing, Role, create_key_file};
 use portolan_kernel::{Clock as _, IdGen as _, RandomIds, SystemClock};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::watch;
 
-use crate::{
-    cli::StateArg,
-    local::{AUDIENCE, ISSUER, StateDir},
-    out,
-};
+use crate::{cli::StateArg, cluster::config::IssuerConfig, local::StateDir, out};
 
 /// Whose token.
 #[derive(Debug, clap::Args)]
@@ -37,17 +35,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Signs as the gateway's built-in issuer would.
+/// Signs as the gateway's built-in issuer would. The key may be changed at any time: each token is
+/// signed with what is in the file then.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
-    issuer: Issuer,
+    issuer: IssuerConfig,
 }
 
 impl Signer {
+    /// The issuer of a local installation, whose key is made if it is missing.
+    ///
     /// # Errors
     /// The key cannot be read or made.
     pub(crate) fn open(state: &StateDir) -> anyhow::Result<Self> {
-        Ok(Self { issuer: Issuer::open(&state.issuer_key(), ISSUER, AUDIENCE)? })
+        let issuer = state.issuer();
+        create_key_file(&issuer.key_file)?;
+        Self::of(&issuer)
+    }
+
+    /// An issuer that exists.
+    ///
+    /// # Errors
+    /// There is no key in the file.
+    pub(crate) fn of(issuer: &IssuerConfig) -> anyhow::Result<Self> {
+        let signer = Self { issuer: issuer.clone() };
+        signer.keys()?;
+        Ok(signer)
+    }
+
+    fn keys(&self) -> anyhow::Result<Issuer> {
+        let IssuerConfig { key_file, name, audience } = &self.issuer;
+        let failed = || format!("no token can be signed with {}", key_file.display());
+        let ring = KeyRing::parse(&std::fs::read(key_file).with_context(failed)?);
+        let (_, keys) = watch::channel(Arc::new(ring.with_context(failed)?));
+        Ok(Issuer::following(keys, name, audience))
     }
 
     /// # Errors
@@ -59,6 +80,6 @@ impl Signer {
         ttl: Duration,
     ) -> anyhow::Result<SecretString> {
         let id = RandomIds(SystemClock).next();
-        Ok(self.issuer.issue(user, &[role], SystemClock.now(), ttl, id)?)
+        Ok(self.keys()?.issue(user, &[role], SystemClock.now(), ttl, id)?)
     }
 }

@@ -32,12 +32,14 @@ struct Installation {
     state: PathBuf,
     /// Added to every port.
     offset: u16,
+    /// What else it is started with.
+    args: &'static [&'static str],
 }
 
 impl Installation {
     /// Starts an installation on ports that are free. Every test has a `slot` of its own, as far
     /// from the others as an installation's ports are apart (5433 to 9445): tests run at once.
-    fn up(name: &str, slot: u16) -> Self {
+    fn up(name: &str, slot: u16, args: &'static [&'static str]) -> Self {
         let own = std::process::id();
         let state = std::env::temp_dir().join(format!("portolan-{name}-{own}"));
         fs::create_dir_all(&state).unwrap();
@@ -45,7 +47,7 @@ impl Installation {
         for attempt in 0..20_u16 {
             let shift = (u16::try_from(own % 150).unwrap() + attempt * 37) % 150 * 20;
             let offset = 11_000 + slot * 4_100 + shift;
-            let installation = Self { state: state.clone(), offset };
+            let installation = Self { state: state.clone(), offset, args };
             let output = installation.start();
             if output.status.success() {
                 return installation;
@@ -57,7 +59,9 @@ impl Installation {
     }
 
     fn start(&self) -> Output {
-        self.run(&["up", "--detach", "--port-offset", &self.offset.to_string()])
+        let offset = self.offset.to_string();
+        let args = ["up", "--detach", "--port-offset", &offset];
+        self.run(&[&args, self.args].concat())
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -125,7 +129,7 @@ fn orders(dir: &Path) -> String {
 
 #[test]
 fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
-    let shop = Installation::up("host", 0);
+    let shop = Installation::up("host", 0, &[]);
     assert!(text(&shop.run(&["status"])).contains("notification"));
 
     // What dies comes back as another process.
@@ -165,11 +169,27 @@ fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
     assert!(!shop.run(&["status"]).status.success());
 }
 
+/// What `portolan probe` says of a call to inventory's port without TLS.
+fn plaintext(shop: &Installation) -> String {
+    let url = format!("http://127.0.0.1:{}", 8442 + shop.offset);
+    let mut probe = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    text(&probe.args(["probe", "--url", &url, "--method", "a.B/C"]).output().unwrap())
+}
+
 #[test]
-fn after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_the_data() {
-    let shop = Installation::up("orphans", 1);
+fn with_tls_after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_the_data() {
+    let shop = Installation::up("orphans", 1, &["--tls", "--tls-leaf-ttl", "60s"]);
+    let certificate = fs::read(shop.state.join("tls/order.pem")).unwrap();
+    assert!(plaintext(&shop).starts_with("UNREACHABLE"), "{}", plaintext(&shop));
     let file = orders(&shop.state);
-    assert!(shop.run(&["replay", &file, "--rate", "5"]).status.success());
+    let replay = shop.run(&["replay", &file, "--rate", "5"]);
+    assert!(replay.status.success(), "{}", text(&replay));
+    // Everything works with the next certificates as well.
+    eventually("there is a new certificate", || {
+        fs::read(shop.state.join("tls/order.pem")).unwrap() != certificate
+    });
+    let audit = shop.run(&["audit"]);
+    assert!(audit.status.success(), "{}", text(&audit));
     let left = shop.processes();
     kill(Pid::from_raw(number(&shop.record()["host"])), Signal::SIGKILL).unwrap();
     eventually("the supervisor is gone", || !shop.run(&["status"]).status.success());
@@ -188,7 +208,7 @@ fn after_the_supervisor_was_killed_the_next_start_stops_what_it_left_and_keeps_t
 
 #[test]
 fn a_taken_port_is_one_clear_line_before_anything_starts() {
-    let shop = Installation::up("ports", 2);
+    let shop = Installation::up("ports", 2, &[]);
     assert!(shop.run(&["down"]).status.success());
     let holder = TcpListener::bind(("127.0.0.1", 8442 + shop.offset)).unwrap();
     let output = shop.start();

@@ -12,6 +12,7 @@
 //! Nothing is ever written. Every database is read in one read-only transaction, as of one
 //! moment; across databases the order of reading makes the comparison safe (see the module `sources`).
 
+mod databases;
 mod invariants;
 mod inventory;
 mod messaging;
@@ -26,14 +27,17 @@ mod topics;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use invariants::Rules;
 use report::{Report, Verdict};
-use sources::{Databases, Snapshot};
-use topics::Kafka;
+use sources::Snapshot;
 
-use crate::{cli::StateArg, local::StateDir, out};
+use crate::{cli::StateArg, cluster::config::Config, local::StateDir, out};
+
+pub(crate) use databases::Databases;
+pub(crate) use topics::Kafka;
 
 /// How long to wait before looking again.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -53,6 +57,9 @@ const UNCHECKED: u8 = 2;
 pub(crate) struct Args {
     #[command(flatten)]
     state: StateArg,
+    /// Where databases and topics are and how to be let in, instead of the state directory.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The order service's database; with the four others, instead of the state directory.
     #[arg(long, value_name = "URL", requires_all = ["inventory_url", "payment_url", "notification_url", "psp_url"])]
     order_url: Option<String>,
@@ -120,8 +127,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn audit(args: &Args) -> anyhow::Result<Report> {
-    let databases = args.databases()?;
-    let kafka = Kafka { brokers: args.brokers()?, topic_prefix: args.topic_prefix.clone() };
+    let (databases, kafka) = args.sources()?;
     let rules = Rules {
         open_order_limit: args.open_order_limit,
         explained_dead_letters: args.accept_explained_dead_letters,
@@ -173,16 +179,26 @@ async fn check(
 }
 
 fn notes(all: &Snapshot) -> Vec<String> {
-    all.topics
-        .truncated
-        .iter()
-        .map(|topic| {
-            format!("{}: the broker dropped old records, so only the others count", topic.name())
-        })
-        .collect()
+    let truncated = all.topics.truncated.iter().map(|topic| {
+        format!("{}: the broker dropped old records, so only the others count", topic.name())
+    });
+    let unread = || "the provider's books were not read, so only our side of payments counts";
+    truncated.chain(all.provider.is_none().then(unread).map(str::to_owned)).collect()
 }
 
 impl Args {
+    fn sources(&self) -> anyhow::Result<(Databases, Kafka)> {
+        let Some(file) = &self.config else {
+            let databases = self.databases()?;
+            let kafka = Kafka::beside(&databases, self.brokers()?, self.topic_prefix.clone());
+            return Ok((databases, kafka));
+        };
+        let config = Config::read(file)?;
+        let missing = |section| format!("{} has no [{section}]", file.display());
+        let databases = config.databases.with_context(|| missing("databases"))?;
+        Ok((databases, config.kafka.with_context(|| missing("kafka"))?))
+    }
+
     fn brokers(&self) -> anyhow::Result<String> {
         if let Some(brokers) = &self.brokers {
             return Ok(brokers.clone());
@@ -195,23 +211,17 @@ impl Args {
     }
 
     fn databases(&self) -> anyhow::Result<Databases> {
-        let urls = (
+        let urls = [
             &self.order_url,
             &self.inventory_url,
             &self.payment_url,
             &self.notification_url,
             &self.psp_url,
-        );
-        let (Some(order), Some(inventory), Some(payment), Some(notification), Some(psp)) = urls
-        else {
-            return Databases::read(&self.state.state.join("databases.json"));
-        };
-        Ok(Databases {
-            order: order.clone(),
-            inventory: inventory.clone(),
-            payment: payment.clone(),
-            notification: notification.clone(),
-            psp: psp.clone(),
-        })
+        ];
+        let urls: Vec<String> = urls.into_iter().flatten().cloned().collect();
+        match <[String; 5]>::try_from(urls) {
+            Ok(urls) => Ok(Databases::plain(urls)),
+            Err(_) => Databases::read(&StateDir::at(&self.state.state)?.databases()),
+        }
     }
 }

@@ -1,17 +1,24 @@
 //! Reads the Kafka topics from their first to their last record.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use portolan_proto::{TOPICS, Topic};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
     message::{BorrowedMessage, Headers as _},
 };
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+use super::databases::Databases;
 
 /// How long the broker may take for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -19,13 +26,56 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// The names of the consumer groups, which are those of their dead letter topics.
 pub(super) const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
 
-/// How to reach the topics.
-#[derive(Clone, Debug)]
-pub(super) struct Kafka {
+/// `[kafka]` of a configuration file: how to reach the topics.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kafka {
     /// `host:port`, separated by commas.
-    pub(super) brokers: String,
+    brokers: String,
     /// What stands before every topic's name.
-    pub(super) topic_prefix: String,
+    #[serde(default)]
+    topic_prefix: String,
+    /// A PEM file of the certificates that the brokers' must come from: given, the connections are
+    /// encrypted.
+    #[serde(default)]
+    tls_roots: Option<PathBuf>,
+    /// A PEM file with our certificate, its issuer and its key, shown to the brokers.
+    #[serde(default)]
+    tls_identity: Option<PathBuf>,
+}
+
+impl Kafka {
+    /// With the certificates that the databases are reached with, if there are any.
+    pub(super) fn beside(databases: &Databases, brokers: String, topic_prefix: String) -> Self {
+        let Databases { tls_roots, tls_identity, .. } = databases.clone();
+        Self { brokers, topic_prefix, tls_roots, tls_identity }
+    }
+
+    /// Made anew for every reading: the certificate may be another by then.
+    fn client(&self) -> anyhow::Result<BaseConsumer> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "portolan-audit")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.wait.max.ms", "50");
+        if let Some(file) = &self.tls_roots {
+            config.set("security.protocol", "ssl").set("ssl.ca.pem", read_pem(file)?);
+        }
+        if let Some(file) = &self.tls_identity {
+            // Read once: certificate and key belong together.
+            let pem = read_pem(file)?;
+            config.set("ssl.certificate.pem", &pem).set("ssl.key.pem", &pem);
+        }
+        config.create().context("cannot make a Kafka client")
+    }
+}
+
+fn read_pem(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// One record, without its value.
@@ -67,16 +117,7 @@ pub(super) struct Topics {
 /// # Errors
 /// The broker does not answer, or a topic is missing.
 pub(super) fn read(kafka: &Kafka) -> anyhow::Result<Topics> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.brokers)
-        .set("group.id", "portolan-audit")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("allow.auto.create.topics", "false")
-        .set("fetch.wait.max.ms", "50")
-        .create()
-        .context("cannot make a Kafka client")?;
+    let consumer = kafka.client()?;
     let metadata = consumer
         .fetch_metadata(None, ANSWER)
         .with_context(|| format!("no answer from Kafka at {}", kafka.brokers))?;
@@ -167,6 +208,9 @@ fn drain(
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 ends.remove(&partition);
             }
+            // The library asks for its group's coordinator, though nothing of a group is used
+            // here: whoever may only read topics is refused that.
+            Some(Err(KafkaError::MessageConsumption(Code::GroupAuthorizationFailed))) => {}
             Some(Err(error)) => return Err(error).with_context(|| format!("cannot read {name}")),
             None => bail!("Kafka sent nothing of {name} for {} s", ANSWER.as_secs()),
         }

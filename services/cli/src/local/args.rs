@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::cli::StateArg;
 
@@ -20,6 +20,14 @@ pub(crate) struct UpArgs {
     /// The catalogue to load; by default the one that comes with Portolan.
     #[arg(long)]
     pub catalogue: Option<PathBuf>,
+    /// Mutual TLS between everything, with an authority of this installation's own.
+    #[arg(long)]
+    pub tls: bool,
+    /// How long the services' certificates are valid, for instance `90s`, `10m` or `1h`. They are
+    /// replaced at half of that.
+    #[arg(long, default_value = "1h", value_name = "TIME", value_parser = parse_ttl)]
+    #[arg(requires = "tls")]
+    pub tls_leaf_ttl: Duration,
     /// How many replicas of every service, 1 or 2. Overrides the configuration file.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=2))]
     pub replicas: Option<u16>,
@@ -53,4 +61,34 @@ pub(crate) struct UpArgs {
     /// This process is the background half of `--detach`.
     #[arg(long, hide = true)]
     pub daemon: bool,
+}
+
+/// Nothing shorter can be renewed in time.
+const SHORTEST_TTL: Duration = Duration::from_secs(10);
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('s') => (number, 1),
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) => (number, 3_600),
+        None => return Err("a number with s, m or h behind it".to_owned()),
+    };
+    let number: u32 = number.parse().map_err(|_| "not a number of s, m or h".to_owned())?;
+    let ttl = Duration::from_secs(u64::from(number) * seconds);
+    let shortest = SHORTEST_TTL.as_secs();
+    if ttl >= SHORTEST_TTL { Ok(ttl) } else { Err(format!("at least {shortest} s")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_life_of_certificates_has_a_unit_and_is_not_too_short() {
+        assert_eq!(parse_ttl("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_ttl("2h").unwrap(), Duration::from_hours(2));
+        for bad in ["", "90", "h", "1d", "-1m", "9s", "0h"] {
+            assert!(parse_ttl(bad).is_err(), "{bad}");
+        }
+    }
 }

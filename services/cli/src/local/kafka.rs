@@ -1,38 +1,27 @@
 //! One Kafka node (broker and controller in one) and the topics.
 
-use std::{fs, time::Duration};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
-use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nix::sys::signal::Signal;
-use portolan_proto::TOPICS;
-use rdkafka::{
-    ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
-    types::RDKafkaErrorCode,
-};
 
 use super::{
+    certificates::{KAFKA, Places, pair, text},
     component::{Component, Program},
+    edges::Edges,
     logs::Logs,
     ports::loopback,
     probe::Probe,
     programs::Programs,
+    services::quoted,
     settings::Settings,
-    state::{StateDir, random_bytes},
+    state::{StateDir, random_bytes, write_private},
     supervisor::run_once,
 };
 
 const PROPERTIES: &str = include_str!("../../../../deploy/local/kafka/server.properties");
+const TLS_PROPERTIES: &str = include_str!("../../../../deploy/local/kafka/tls.properties");
 const LOGGING: &str = include_str!("../../../../deploy/local/kafka/log4j2.yaml");
-/// The consumer groups, each of which has a topic for its dead letters.
-const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
-/// What the services insist on.
-const PARTITIONS: i32 = 12;
-/// Both are tied to the retention of the inboxes: a week, dropped by the day.
-const RETENTION_MS: &str = "604800000";
-const SEGMENT_MS: &str = "86400000";
 
 #[derive(Debug)]
 pub(crate) struct Kafka<'a> {
@@ -40,12 +29,18 @@ pub(crate) struct Kafka<'a> {
     programs: &'a Programs,
     port: u16,
     controller_port: u16,
+    tls: Option<&'a Places>,
 }
 
 impl<'a> Kafka<'a> {
-    pub(crate) fn new(state: &'a StateDir, programs: &'a Programs, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        state: &'a StateDir,
+        programs: &'a Programs,
+        settings: &Settings,
+        tls: Option<&'a Places>,
+    ) -> Self {
         let (port, controller_port) = (settings.ports.kafka, settings.ports.kafka_controller);
-        Self { state, programs, port, controller_port }
+        Self { state, programs, port, controller_port, tls }
     }
 
     pub(crate) fn brokers(&self) -> String {
@@ -60,11 +55,7 @@ impl<'a> Kafka<'a> {
         let dir = self.state.kafka();
         let data = dir.join("data");
         fs::create_dir_all(&dir)?;
-        let properties = PROPERTIES
-            .replace("@PORT@", &self.port.to_string())
-            .replace("@CONTROLLER_PORT@", &self.controller_port.to_string())
-            .replace("@DATA@", &data.display().to_string());
-        fs::write(dir.join("server.properties"), properties)?;
+        fs::write(dir.join("server.properties"), self.properties(&data))?;
         fs::write(dir.join("log4j2.yaml"), LOGGING)?;
         if data.join("meta.properties").exists() {
             return Ok(());
@@ -75,6 +66,19 @@ impl<'a> Kafka<'a> {
             .args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster])
             .args(["--config", "server.properties"]);
         run_once("kafka-format", format.command(), logs).await
+    }
+
+    fn properties(&self, data: &Path) -> String {
+        let mut properties = PROPERTIES.to_owned();
+        if let Some((roots, identity)) = pair(self.tls, KAFKA) {
+            properties.push_str(TLS_PROPERTIES);
+            properties = properties.replace("@ROOTS@", &text(&roots));
+            properties = properties.replace("@IDENTITY@", &text(&identity));
+        }
+        properties
+            .replace("@PORT@", &self.port.to_string())
+            .replace("@CONTROLLER_PORT@", &self.controller_port.to_string())
+            .replace("@DATA@", &text(data))
     }
 
     pub(crate) fn component(&self) -> Component {
@@ -94,29 +98,30 @@ impl<'a> Kafka<'a> {
             .args([self.programs.kafka_jars.join("*")])
     }
 
-    /// Makes the topics as far as they are missing.
+    /// Makes the topics as far as they are missing and, with TLS, says who may use them: as the job
+    /// of a cluster does it.
     ///
     /// # Errors
     /// The broker does not answer or refuses.
-    pub(crate) async fn create_topics(&self) -> anyhow::Result<()> {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", self.brokers()).create()?;
-        let names: Vec<String> = TOPICS
-            .iter()
-            .map(|topic| topic.name().to_owned())
-            .chain(GROUPS.iter().map(|group| format!("portolan.dlq.{group}.v1")))
-            .collect();
-        let topics: Vec<NewTopic<'_>> = names.iter().map(|name| new_topic(name)).collect();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
-        let results =
-            admin.create_topics(&topics, &options).await.context("Kafka does not answer")?;
-        for result in results {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, error)) => bail!("cannot create the topic {topic}: {error}"),
-            }
+    pub(crate) async fn configure(&self, logs: &Logs) -> anyhow::Result<()> {
+        let file = self.state.config().join("kafka.toml");
+        write_private(&file, self.wanted()?.as_bytes())?;
+        let configure = Program::new(std::env::current_exe()?, self.state.root()).args([
+            "kafka-configure",
+            "--config",
+            &text(&file),
+        ]);
+        run_once("kafka-configure", configure.command(), logs).await
+    }
+
+    fn wanted(&self) -> anyhow::Result<String> {
+        let mut wanted = format!("brokers = \"{}\"\ntimeout_secs = 30\n", self.brokers());
+        if let Some((roots, identity)) = pair(self.tls, KAFKA) {
+            let (roots, identity) = (quoted(&text(&roots)), quoted(&text(&identity)));
+            writeln!(wanted, "tls_roots = {roots}\ntls_identity = {identity}")?;
+            wanted.push_str(&Edges::read()?.principals());
         }
-        Ok(())
+        Ok(wanted)
     }
 }
 
@@ -125,12 +130,6 @@ impl<'a> Kafka<'a> {
 fn cluster_id(mut random: [u8; 16]) -> String {
     random[0] &= 0x7f;
     URL_SAFE_NO_PAD.encode(random)
-}
-
-fn new_topic(name: &str) -> NewTopic<'_> {
-    NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))
-        .set("retention.ms", RETENTION_MS)
-        .set("segment.ms", SEGMENT_MS)
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 //! same number.
 
 mod args;
+mod certificates;
 mod component;
 mod detach;
+mod edges;
 mod kafka;
 mod logs;
 mod ports;
@@ -27,7 +29,7 @@ mod supervisor;
 mod up;
 
 pub(crate) use args::UpArgs;
-pub(crate) use record::HostRecord;
+pub(crate) use certificates::{LOAD, SEED};
 pub(crate) use services::{AUDIENCE, ISSUER, Role};
 pub(crate) use state::{StateDir, random_bytes};
 pub(crate) use status::status;

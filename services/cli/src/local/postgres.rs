@@ -1,6 +1,7 @@
 //! One PostgreSQL server with a role and a database for each service.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, chown},
@@ -14,9 +15,13 @@ use nix::{
     sys::signal::Signal,
     unistd::{User, geteuid},
 };
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, postgres::PgConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _,
+    postgres::{PgConnectOptions, PgConnection, PgSslMode},
+};
 
 use super::{
+    certificates::{AUDIT, HOST, POSTGRES, Places, pair, text},
     component::{Component, Program},
     ports::loopback,
     probe::Probe,
@@ -36,6 +41,7 @@ pub(crate) struct Postgres<'a> {
     port: u16,
     /// The unprivileged user it runs as: PostgreSQL refuses to run as root.
     user: Option<User>,
+    tls: Option<&'a Places>,
 }
 
 impl<'a> Postgres<'a> {
@@ -45,6 +51,7 @@ impl<'a> Postgres<'a> {
         state: &'a StateDir,
         programs: &'a Programs,
         settings: &Settings,
+        tls: Option<&'a Places>,
     ) -> anyhow::Result<Self> {
         let user = if geteuid().is_root() {
             let name = &settings.postgres_user;
@@ -55,18 +62,22 @@ impl<'a> Postgres<'a> {
         } else {
             None
         };
-        Ok(Self { state, programs, port: settings.ports.postgres, user })
+        Ok(Self { state, programs, port: settings.ports.postgres, user, tls })
     }
 
-    /// Makes the cluster if there is none.
+    /// Makes the cluster if there is none, and writes down who is let in.
     ///
     /// # Errors
-    /// PostgreSQL's own, or the directory cannot be made.
+    /// PostgreSQL's own, or a file or directory cannot be made.
     pub(crate) fn prepare(&self) -> anyhow::Result<()> {
-        let data = self.state.postgres();
-        if data.join("PG_VERSION").exists() {
-            return Ok(());
+        if !self.state.postgres().join("PG_VERSION").exists() {
+            self.make()?;
         }
+        self.protect()
+    }
+
+    fn make(&self) -> anyhow::Result<()> {
+        let data = self.state.postgres();
         // Made aside and moved, so that an interrupted attempt is not taken for a cluster.
         let new = data.with_extension("new");
         if new.exists() {
@@ -82,21 +93,36 @@ impl<'a> Postgres<'a> {
             .args(["-U", "postgres", "--encoding=UTF8", "--auth=trust", "--no-instructions"])
             .args(["--locale", locale]);
         run(initdb.command(), "initdb", "")?;
-        self.protect(&new)?;
+        // Hexadecimal digits need no quoting.
+        let password = self.state.secret("postgres")?;
+        let single = self.program("postgres", &["--single"], &new).args(["postgres"]);
+        let statement = format!("ALTER ROLE postgres PASSWORD '{password}'\n");
+        run(single.command(), "postgres --single", &statement)?;
         fs::rename(&new, &data)?;
         Ok(())
     }
 
-    /// Gives the superuser a password and lets nobody in without one.
-    fn protect(&self, data: &Path) -> anyhow::Result<()> {
-        // Hexadecimal digits need no quoting.
-        let password = self.state.secret("postgres")?;
-        let single = self.program("postgres", &["--single"], data).args(["postgres"]);
-        let statement = format!("ALTER ROLE postgres PASSWORD '{password}'\n");
-        run(single.command(), "postgres --single", &statement)?;
-        let rules = "# Over the loopback interface, with a password.\n\
-                     host all all 127.0.0.1/32 scram-sha-256\n";
-        fs::write(data.join("pg_hba.conf"), rules)?;
+    /// Lets nobody in without a password, and with TLS nobody without a certificate.
+    fn protect(&self) -> anyhow::Result<()> {
+        let rule = if let Some(places) = self.tls {
+            self.hand_over("server.pem", &fs::read(places.identity(POSTGRES))?)?;
+            self.hand_over("roots.pem", &fs::read(places.roots())?)?;
+            "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca"
+        } else {
+            "host all all 127.0.0.1/32 scram-sha-256"
+        };
+        let rules = format!("# Over the loopback interface, with a password.\n{rule}\n");
+        self.hand_over("pg_hba.conf", rules.as_bytes())
+    }
+
+    /// Writes a file of the data directory, for the server's user alone: it insists on that for
+    /// its key.
+    fn hand_over(&self, name: &str, contents: &[u8]) -> anyhow::Result<()> {
+        let file = self.state.postgres().join(name);
+        write_private(&file, contents)?;
+        if let Some(user) = &self.user {
+            chown(&file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
         Ok(())
     }
 
@@ -131,7 +157,15 @@ impl<'a> Postgres<'a> {
             "idle_in_transaction_session_timeout=60s".to_owned(),
             "log_checkpoints=off".to_owned(),
         ];
-        for setting in settings {
+        let tls = [
+            "ssl=on",
+            "ssl_cert_file=server.pem",
+            "ssl_key_file=server.pem",
+            "ssl_ca_file=roots.pem",
+            "ssl_min_protocol_version=TLSv1.3",
+        ];
+        let tls = tls.into_iter().filter(|_| self.tls.is_some()).map(str::to_owned);
+        for setting in settings.into_iter().chain(tls) {
             program = program.args(["-c".to_owned(), setting]);
         }
         Ok(Component {
@@ -141,13 +175,24 @@ impl<'a> Postgres<'a> {
             // Fast shutdown: ends the sessions instead of waiting for them.
             stop_signal: Signal::SIGINT,
             grace: Duration::from_secs(30),
-            probe: Probe::Postgres(self.superuser()?),
+            probe: Probe::Postgres(Box::new(self.superuser()?)),
         })
     }
 
-    fn superuser(&self) -> anyhow::Result<String> {
-        let password = self.state.secret("postgres")?;
-        Ok(format!("postgres://postgres:{password}@{}/postgres", loopback(self.port)))
+    fn superuser(&self) -> anyhow::Result<PgConnectOptions> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username("postgres")
+            .password(&self.state.secret("postgres")?)
+            .database("postgres");
+        let Some(places) = self.tls else { return Ok(options.ssl_mode(PgSslMode::Disable)) };
+        let identity = places.identity(HOST);
+        Ok(options
+            .ssl_mode(PgSslMode::VerifyFull)
+            .ssl_root_cert(places.roots())
+            .ssl_client_cert(&identity)
+            .ssl_client_key(&identity))
     }
 
     /// The address of a service's database, with its password.
@@ -162,23 +207,26 @@ impl<'a> Postgres<'a> {
         ))
     }
 
-    /// Makes roles and databases as far as they are missing, and writes down their addresses.
+    /// Makes roles and databases as far as they are missing, and writes down for the audit where
+    /// they are and how to be let in.
     ///
     /// # Errors
     /// The server's.
     pub(crate) async fn create_databases(&self) -> anyhow::Result<()> {
-        let mut connection = PgConnection::connect(&self.superuser()?).await?;
+        let mut connection = self.superuser()?.connect().await?;
         for owner in OWNERS {
             create_database(&mut connection, owner, &self.state.secret(owner)?)
                 .await
                 .with_context(|| format!("cannot create the database portolan_{owner}"))?;
         }
         connection.close().await?;
-        let urls = OWNERS
-            .into_iter()
-            .map(|owner| Ok((owner, self.url(owner)?)))
-            .collect::<anyhow::Result<std::collections::BTreeMap<_, _>>>()?;
-        write_private(&self.state.databases(), &serde_json::to_vec_pretty(&urls)?)
+        let urls = OWNERS.into_iter().map(|owner| Ok((owner, self.url(owner)?)));
+        let mut sources = urls.collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+        if let Some((roots, identity)) = pair(self.tls, AUDIT) {
+            sources.insert("tls_roots", text(&roots));
+            sources.insert("tls_identity", text(&identity));
+        }
+        write_private(&self.state.databases(), &serde_json::to_vec_pretty(&sources)?)
     }
 }
 

@@ -68,6 +68,9 @@ pub(crate) struct HostRecord {
     pub inventory: String,
     /// Where payments are shown.
     pub payment: String,
+    /// How long the services' certificates are valid, in seconds, if they have any.
+    #[serde(default)]
+    pub leaf_ttl_secs: Option<u64>,
     /// In the order of their starting.
     pub rows: Vec<Row>,
 }

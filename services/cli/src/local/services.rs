@@ -5,9 +5,12 @@ use std::{fmt::Write as _, time::Duration};
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
 use portolan_auth::hash_password;
+use portolan_runtime::TlsConfig;
 
 use super::{
+    certificates::{Places, pair, text as path_text},
     component::{Component, Program},
+    edges::Edges,
     ports::{Ports, loopback},
     postgres::{OWNERS, Postgres},
     probe::Probe,
@@ -128,6 +131,8 @@ pub(crate) struct Wiring<'a> {
     pub settings: &'a Settings,
     pub postgres: &'a Postgres<'a>,
     pub brokers: String,
+    pub edges: &'a Edges,
+    pub tls: Option<&'a Places>,
 }
 
 impl Wiring<'_> {
@@ -164,7 +169,8 @@ impl Wiring<'_> {
         let url = |of: Service| -> anyhow::Result<String> {
             // A replica talks to its like, so that both halves of the installation are in use.
             let replica = replica.min(of.replicas(self.settings.replicas) - 1);
-            Ok(quoted(&format!("http://{}", loopback(of.listen(ports, replica)?.port))))
+            let port = of.listen(ports, replica)?.port;
+            Ok(quoted(&address(port, self.tls.is_some())))
         };
         let mut text = String::from("# Written by `portolan up`; changes are lost.\n");
         match service {
@@ -177,11 +183,16 @@ impl Wiring<'_> {
         }
         let (listen, admin) = (loopback(own.port), loopback(own.admin));
         writeln!(text, "\n[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"")?;
+        if let Some(places) = self.tls {
+            text.push_str(&self.mesh(service, places));
+        }
+        let files = self.files(service);
         if OWNERS.contains(&service.name()) {
-            writeln!(text, "\n[database]\nurl = {}", quoted(&self.postgres.url(service.name())?))?;
+            let url = quoted(&self.postgres.url(service.name())?);
+            write!(text, "\n[database]\nurl = {url}\n{files}")?;
         }
         if service.uses_kafka() {
-            writeln!(text, "\n[kafka]\nbrokers = {}", quoted(&self.brokers))?;
+            write!(text, "\n[kafka]\nbrokers = {}\n{files}", quoted(&self.brokers))?;
         }
         match service {
             Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp)?)?,
@@ -189,6 +200,38 @@ impl Wiring<'_> {
             Service::Psp | Service::Inventory | Service::Notification | Service::Order => {}
         }
         Ok(text)
+    }
+
+    /// Who the service is and who may call it, behind `[server]`.
+    fn mesh(&self, service: Service, places: &Places) -> String {
+        let TlsConfig { identity, roots, trust_domain, namespace, poll_ms, .. } =
+            places.config(service.name());
+        let tls = format!(
+            "max_connection_age_secs = {}\n\n[tls]\nidentity = {}\nroots = {}\n\
+             trust_domain = {}\nnamespace = {}\npoll_ms = {poll_ms}\n",
+            places.connection_age().as_secs(),
+            quoted(&path_text(&identity)),
+            quoted(&path_text(&roots)),
+            quoted(&trust_domain),
+            quoted(&namespace),
+        );
+        match service {
+            // Whoever has a token may call it.
+            Service::Gateway => tls,
+            Service::Psp
+            | Service::Inventory
+            | Service::Payment
+            | Service::Notification
+            | Service::Order => tls + &self.edges.callers(service.name()),
+        }
+    }
+
+    /// How the service proves itself to database and broker.
+    fn files(&self, service: Service) -> String {
+        pair(self.tls, service.name()).map_or_else(String::new, |(roots, identity)| {
+            let (roots, identity) = (path_text(&roots), path_text(&identity));
+            format!("tls_roots = {}\ntls_identity = {}\n", quoted(&roots), quoted(&identity))
+        })
     }
 
     fn gateway_auth(&self) -> anyhow::Result<String> {
@@ -212,8 +255,14 @@ impl Wiring<'_> {
     }
 }
 
+/// The URL of a port of this machine.
+pub(crate) fn address(port: u16, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{}", loopback(port))
+}
+
 /// A TOML basic string. JSON's escapes are a subset of TOML's.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

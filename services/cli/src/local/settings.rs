@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use figment::{
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub replicas: u16,
     pub overrides: Vec<Override>,
     pub postgres_user: String,
+    /// How long the services' certificates are valid, with `--tls`.
+    pub leaf_ttl: Option<Duration>,
     /// The catalogue to load, unless it is to be left as it is.
     pub catalogue: Option<Catalogue>,
 }
@@ -59,6 +61,7 @@ impl Settings {
                 .map(|text| parse_override(text))
                 .collect::<Result<_, _>>()?,
             postgres_user: args.postgres_user.clone(),
+            leaf_ttl: args.tls.then_some(args.tls_leaf_ttl),
             catalogue: (!args.no_seed)
                 .then(|| Catalogue::read(args.catalogue.as_deref()))
                 .transpose()?,
@@ -126,7 +129,7 @@ mod tests {
 
     fn settings(ports: Ports, replicas: u16) -> Settings {
         let (overrides, postgres_user) = (Vec::new(), "postgres".to_owned());
-        Settings { ports, replicas, overrides, postgres_user, catalogue: None }
+        Settings { ports, replicas, overrides, postgres_user, leaf_ttl: None, catalogue: None }
     }
 
     #[test]

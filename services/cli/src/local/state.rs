@@ -7,12 +7,18 @@ use std::{
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::record::HostRecord;
+use super::{
+    certificates::Places,
+    record::HostRecord,
+    services::{AUDIENCE, ISSUER},
+};
+use crate::cluster::config::{Config, IssuerConfig, Services};
 
 /// The file that says whose directory this is.
 const MARKER: &str = ".portolan-state";
@@ -22,7 +28,7 @@ const MARKER_TEXT: &str = "This directory belongs to `portolan up`.\n";
 const KEPT: [&str; 3] = [MARKER, "lock", "host.log"];
 /// What `--reset` removes: everything else that an installation writes, half-written files
 /// included.
-const REMOVED: [&str; 15] = [
+const REMOVED: [&str; 16] = [
     "postgres",
     "postgres.new",
     "kafka",
@@ -31,6 +37,7 @@ const REMOVED: [&str; 15] = [
     "redis-3",
     "config",
     "logs",
+    "tls",
     "secrets.json",
     "secrets.new",
     "databases.json",
@@ -135,6 +142,10 @@ impl StateDir {
     pub(crate) fn redis(&self, number: usize) -> PathBuf {
         self.root.join(format!("redis-{number}"))
     }
+    /// Where certificates are.
+    pub(crate) fn tls(&self, leaf_ttl: Duration) -> Places {
+        Places::new(self.root.join("tls"), leaf_ttl)
+    }
     /// The private key of the development issuer.
     pub(crate) fn issuer_key(&self) -> PathBuf {
         self.root.join(ISSUER_KEY)
@@ -177,6 +188,32 @@ impl StateDir {
     /// There is a record that cannot be read.
     pub(crate) fn running(&self) -> anyhow::Result<Option<HostRecord>> {
         Ok(HostRecord::read(&self.record())?.filter(|record| record.host.alive()))
+    }
+
+    /// What signs tokens here.
+    pub(crate) fn issuer(&self) -> IssuerConfig {
+        let (name, audience) = (ISSUER.to_owned(), AUDIENCE.to_owned());
+        IssuerConfig { key_file: self.issuer_key(), name, audience }
+    }
+
+    /// Where a tool finds what runs here, and as whom it comes.
+    ///
+    /// # Errors
+    /// Nothing runs here.
+    pub(crate) fn tools(&self, component: &str) -> anyhow::Result<Config> {
+        let record = self.running()?.context("nothing is running here: start it with `make up`")?;
+        let places = record.leaf_ttl_secs.map(|ttl| self.tls(Duration::from_secs(ttl)));
+        Ok(Config {
+            tls: places.map(|places| places.config(component)),
+            services: Services {
+                gateway: record.gateways,
+                inventory: Some(record.inventory),
+                payment: Some(record.payment),
+                jaeger: None,
+            },
+            issuer: Some(self.issuer()),
+            ..Config::default()
+        })
     }
 
     /// Removes everything that an installation writes (data, secrets, logs), and nothing else.

@@ -2,6 +2,7 @@ use std::{fs, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use nix::unistd::{geteuid, setsid};
+use portolan_runtime::{Tasks, Tls};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -11,17 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     args::UpArgs,
+    certificates::{Certificates, HOST, Places, SEED},
     component::Component,
     detach::detach,
+    edges::Edges,
     kafka::Kafka,
     logs::Logs,
-    ports::{check_free, loopback},
+    ports::check_free,
     postgres::Postgres,
     process::Identity,
     programs::Programs,
     record::{HostRecord, Phase},
     redis,
-    services::{DEMO_USERS, Service, Wiring, demo_password},
+    services::{DEMO_USERS, Service, Wiring, address, demo_password},
     settings::Settings,
     state::StateDir,
     status::table,
@@ -29,6 +32,7 @@ use super::{
     supervisor::{Board, Supervised, run_once},
 };
 use crate::{
+    mesh::Mesh,
     out::{self, Screen},
     seed,
 };
@@ -94,6 +98,10 @@ struct Host<'a> {
     stages: Vec<Vec<Supervised>>,
     /// Stop without further patience.
     kill: CancellationToken,
+    /// What reads our own certificate again.
+    tasks: Tasks,
+    /// What writes everybody's certificates anew; ends when this is dropped.
+    renewal: JoinSet<()>,
 }
 
 impl<'a> Host<'a> {
@@ -105,9 +113,11 @@ impl<'a> Host<'a> {
         screen: Screen,
     ) -> anyhow::Result<Self> {
         let own = i32::try_from(std::process::id())?;
+        let secure = settings.leaf_ttl.is_some();
         let url = |service: Service, replica| {
             let listen = service.listen(&settings.ports, replica)?;
-            anyhow::Ok(format!("http://{}", loopback(listen.port)))
+            // Customers have no certificates.
+            anyhow::Ok(address(listen.port, secure && service != Service::Gateway))
         };
         let record = HostRecord {
             host: Identity::of(own).context("this process cannot be found")?,
@@ -117,11 +127,13 @@ impl<'a> Host<'a> {
                 .collect::<Result<_, _>>()?,
             inventory: url(Service::Inventory, 0)?,
             payment: url(Service::Payment, 0)?,
+            leaf_ttl_secs: settings.leaf_ttl.map(|ttl| ttl.as_secs()),
             rows: Vec::new(),
         };
         let board = Board::new(state.record(), record, logs.clone())?;
         let kill = CancellationToken::new();
-        Ok(Self { state, settings, programs, logs, screen, board, stages: Vec::new(), kill })
+        let (stages, tasks, renewal) = (Vec::new(), Tasks::new(), JoinSet::new());
+        Ok(Self { state, settings, programs, logs, screen, board, stages, kill, tasks, renewal })
     }
 
     async fn run(mut self) -> anyhow::Result<ExitCode> {
@@ -154,13 +166,17 @@ impl<'a> Host<'a> {
 
     async fn start(&mut self) -> anyhow::Result<()> {
         let (state, settings, programs) = (self.state, self.settings, self.programs);
-        let postgres = Postgres::new(state, programs, settings)?;
-        let kafka = Kafka::new(state, programs, settings);
+        let places = settings.leaf_ttl.map(|ttl| state.tls(ttl));
+        let tls = places.as_ref().map(|places| self.secure(places)).transpose()?;
+        let postgres = Postgres::new(state, programs, settings, places.as_ref())?;
+        let kafka = Kafka::new(state, programs, settings, places.as_ref());
         postgres.prepare()?;
         kafka.prepare(&self.logs).await?;
 
         let postgres_component = postgres.component()?;
-        let mut infrastructure = redis::components(state, programs, &settings.ports.redis)?;
+        let redis_tls = places.as_ref().zip(tls.as_ref());
+        let mut infrastructure =
+            redis::components(state, programs, &settings.ports.redis, redis_tls)?;
         infrastructure.push(kafka.component());
         let names: Vec<String> = std::iter::once(&postgres_component)
             .chain(&infrastructure)
@@ -170,13 +186,22 @@ impl<'a> Host<'a> {
         self.launch(infrastructure);
         self.ready(&names).await?;
         postgres.create_databases().await?;
-        kafka.create_topics().await?;
+        kafka.configure(&self.logs).await?;
 
-        let wiring =
-            Wiring { state, programs, settings, postgres: &postgres, brokers: kafka.brokers() };
+        let (edges, brokers, tls) = (&Edges::read()?, kafka.brokers(), places.as_ref());
+        let wiring = Wiring { state, programs, settings, postgres: &postgres, brokers, edges, tls };
         self.migrate(&wiring).await?;
         self.start_services(&wiring).await?;
         self.seed().await
+    }
+
+    /// Makes certificates for everybody, keeps them current from now on, and returns our own.
+    fn secure(&mut self, places: &Places) -> anyhow::Result<Tls> {
+        let certificates = Certificates::open(places.clone())?;
+        let tls = Tls::load(&places.config(HOST))?;
+        tls.keep_current(&self.tasks);
+        self.renewal.spawn(certificates.keep_current(self.logs.clone()));
+        Ok(tls)
     }
 
     fn launch(&mut self, components: Vec<Component>) {
@@ -234,8 +259,10 @@ impl<'a> Host<'a> {
         if fs::read_to_string(self.state.seeded()).is_ok_and(|seeded| seeded == mark) {
             return Ok(());
         }
-        let outcome =
-            seed::import(&self.board.snapshot().inventory, catalogue, |_| OPENING_STOCK).await?;
+        let config = self.state.tools(SEED)?;
+        let inventory = config.services.inventory.context("the shop has no inventory")?;
+        let mesh = Mesh::open(config.tls.as_ref())?;
+        let outcome = seed::import(&mesh, &inventory, catalogue, |_| OPENING_STOCK).await?;
         self.logs.host(&format!("catalogue: {outcome}"));
         fs::write(self.state.seeded(), mark)?;
         Ok(())

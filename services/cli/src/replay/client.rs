@@ -1,25 +1,27 @@
 //! The gateway as a customer sees it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
-use reqwest::{RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
+use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use time::OffsetDateTime;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
-use super::file::Order;
-use crate::{local::Role, token::Signer};
+use super::{customers::Customers, file::Order};
+use crate::gateway::{self, Refusal, answer, patiently};
 
-/// A token is for one request; this leaves room for one that waits.
-const TOKEN_TTL: Duration = Duration::from_mins(5);
-const TIMEOUT: Duration = Duration::from_secs(20);
-/// How often, and how far apart, a page of products is asked for: a process that was just killed
-/// is back soon.
-const ATTEMPTS: usize = 30;
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long a page of products is asked for: a process that was just killed is back soon.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Products to a page: the most there can be.
 const PAGE: &str = "100";
 
@@ -67,40 +69,25 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    detail: String,
-}
-
-/// An answer that is not the wanted one.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// The same request may succeed later: why, for counting, and when, if the answer says so.
-    Later { why: String, after: Option<Duration> },
-    /// It will not.
-    Never(String),
-}
-
 /// The gateway, or several replicas of it in turn.
 #[derive(Clone, Debug)]
 pub(super) struct Gateway {
     http: reqwest::Client,
     bases: Vec<String>,
-    signer: Signer,
+    customers: Customers,
+    /// Whether any of our tokens was ever accepted.
+    accepted: Arc<AtomicBool>,
 }
 
 impl Gateway {
     /// # Errors
     /// There is no address, or no client can be made.
-    pub(super) fn new(bases: &[String], signer: Signer) -> anyhow::Result<Self> {
+    pub(super) fn new(bases: &[String], customers: Customers) -> anyhow::Result<Self> {
         if bases.is_empty() {
             bail!("there is no gateway to send orders to");
         }
-        let bases = bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
-        Ok(Self { http: portolan_runtime::http_client(TIMEOUT)?, bases, signer })
+        let bases = bases.iter().map(|url| gateway::base(url)).collect::<Result<_, _>>()?;
+        Ok(Self { http: gateway::client()?, bases, customers, accepted: Arc::default() })
     }
 
     fn url(&self, turn: usize, path: &str) -> String {
@@ -108,10 +95,23 @@ impl Gateway {
         format!("{base}{path}")
     }
 
-    fn signed(&self, request: RequestBuilder, user: &str) -> Result<RequestBuilder, Refusal> {
-        match self.signer.sign(user, Role::Customer, TOKEN_TTL) {
-            Ok(token) => Ok(request.bearer_auth(token.expose_secret())),
-            Err(error) => Err(Refusal::Never(format!("{error:#}"))),
+    /// Sends a request of `user`.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        user: &str,
+    ) -> Result<T, Refusal> {
+        let token = self.customers.token(user).await?;
+        match answer(request.bearer_auth(token.expose_secret()).send().await).await {
+            Ok(answer) => {
+                self.accepted.store(true, Ordering::Relaxed);
+                Ok(answer.body)
+            }
+            Err(Refusal::Token(why)) => {
+                self.customers.renew(user).await;
+                Err(token_refused(why, self.accepted.load(Ordering::Relaxed)))
+            }
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -128,12 +128,13 @@ impl Gateway {
             .iter()
             .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
             .collect();
+        let _turn = self.customers.turn(&order.customer).await;
         let request = self
             .http
             .post(self.url(turn, "/v1/orders"))
             .header("Idempotency-Key", key)
             .json(&json!({"lines": lines, "payment_token": payment_token}));
-        answer(self.signed(request, &order.customer)?.send().await).await
+        self.ask(request, &order.customer).await
     }
 
     /// One order of a customer.
@@ -144,7 +145,7 @@ impl Gateway {
         id: &str,
     ) -> Result<OrderView, Refusal> {
         let request = self.http.get(self.url(turn, &format!("/v1/orders/{id}")));
-        answer(self.signed(request, customer)?.send().await).await
+        self.ask(request, customer).await
     }
 
     /// How much of every product is available.
@@ -171,78 +172,32 @@ impl Gateway {
             query.push(("cursor", cursor));
         }
         let mut turn = 0;
-        loop {
+        let page = patiently(Instant::now() + PATIENCE, || {
             let request = self.http.get(self.url(turn, "/v1/products")).query(&query);
             turn += 1;
-            match answer(request.send().await).await {
-                Ok(page) => return Ok(page),
-                Err(Refusal::Later { after, .. }) if turn < ATTEMPTS => {
-                    sleep(after.unwrap_or(PAUSE).min(PAUSE)).await;
-                }
-                Err(Refusal::Later { why, .. } | Refusal::Never(why)) => bail!(why),
-            }
+            async move { answer(request.send().await).await }
+        });
+        match page.await {
+            Ok(page) => Ok(page.body),
+            Err(refusal) => bail!(refusal.why().to_owned()),
         }
     }
 }
 
-/// The body of a successful answer.
-async fn answer<T: serde::de::DeserializeOwned>(
-    result: reqwest::Result<Response>,
-) -> Result<T, Refusal> {
-    let lost = |error: &reqwest::Error| Refusal::Later {
-        why: if error.is_timeout() { "no answer in time" } else { "connection lost" }.to_owned(),
-        after: None,
-    };
-    let response = result.map_err(|error| lost(&error))?;
-    let status = response.status();
-    let after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
-    let body = response.bytes().await.map_err(|error| lost(&error))?;
-    if status.is_success() {
-        return serde_json::from_slice(&body)
-            .map_err(|error| Refusal::Never(format!("an unexpected body: {error}")));
-    }
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    Err(refusal(status, after, &problem))
-}
-
-fn refusal(status: StatusCode, after: Option<Duration>, problem: &Problem) -> Refusal {
-    let why = format!("{} {}", status.as_u16(), problem.code);
-    let later = match status {
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => true,
-        // The user's lock is held, or too many orders are open: both pass, and say when to come
-        // back.
-        StatusCode::CONFLICT => after.is_some(),
-        _ => false,
-    };
-    if later {
-        Refusal::Later { why, after }
-    } else {
-        Refusal::Never(format!("{why}: {}", problem.detail))
-    }
+/// A token that is refused after others were accepted meets an issuer whose key is being changed:
+/// the gateway and we hear of the new one at different times.
+fn token_refused(why: String, others_accepted: bool) -> Refusal {
+    if others_accepted { Refusal::Later { why, after: None } } else { Refusal::Never(why) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn later(status: u16, after: Option<u64>) -> bool {
-        let status = StatusCode::from_u16(status).unwrap();
-        let refusal = refusal(status, after.map(Duration::from_secs), &Problem::default());
-        matches!(refusal, Refusal::Later { .. })
-    }
-
     #[test]
-    fn what_passes_is_tried_again_and_what_does_not_is_not() {
-        assert!(later(429, None) && later(503, None) && later(504, None) && later(409, Some(1)));
-        assert!(
-            !later(409, None) && !later(422, Some(1)) && !later(500, None) && !later(401, None)
-        );
+    fn only_where_tokens_have_counted_may_a_refused_one_count_later() {
+        let refused = |accepted| token_refused("401 invalid_token".to_owned(), accepted);
+        assert!(matches!(refused(true), Refusal::Later { .. }));
+        assert!(matches!(refused(false), Refusal::Never(_)));
     }
 }

@@ -2,9 +2,8 @@
 //! is final.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,9 +16,11 @@ use tokio::{
 };
 
 use super::{
-    client::{Gateway, OrderView, Refusal},
+    client::{Gateway, OrderView},
     file::Order,
+    tally::{Counts, Tally},
 };
+use crate::gateway::Refusal;
 
 /// Requests under way at once.
 const PLACING: usize = 256;
@@ -73,7 +74,7 @@ pub(super) struct Driver {
     start: Instant,
     placing: Semaphore,
     following: Semaphore,
-    retries: Mutex<BTreeMap<String, u64>>,
+    tally: Tally,
     pub(super) progress: Progress,
 }
 
@@ -85,7 +86,7 @@ impl Driver {
             start: Instant::now(),
             placing: Semaphore::new(PLACING),
             following: Semaphore::new(FOLLOWING),
-            retries: Mutex::default(),
+            tally: Tally::default(),
             progress: Progress::default(),
         })
     }
@@ -111,9 +112,9 @@ impl Driver {
         Ok(outcomes)
     }
 
-    /// How often a request was repeated, by reason.
-    pub(super) fn retries(&self) -> BTreeMap<String, u64> {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What the requests have met.
+    pub(super) fn counts(&self) -> Counts {
+        self.tally.counts()
     }
 
     fn key(&self, order: &Order) -> String {
@@ -160,15 +161,15 @@ impl Driver {
             let permit = self.placing.acquire().await.map_err(|error| error.to_string())?;
             let answer = self.gateway.place(index + attempt, order, &key, &token).await;
             drop(permit);
+            self.tally.placing(attempt, answer.as_ref().err().map(Refusal::kind));
             let (why, after) = match answer {
                 Ok(view) => return Ok((view, due.elapsed())),
-                Err(Refusal::Never(why)) => return Err(why),
+                Err(Refusal::Never(why) | Refusal::Token(why)) => return Err(why),
                 Err(Refusal::Later { why, after }) => (why, after),
             };
             if due.elapsed() > self.plan.patience {
                 return Err(why);
             }
-            self.count(why);
             sleep(after.unwrap_or(pause)).await;
             pause = (pause * 2).min(LONGEST_RETRY);
         }
@@ -193,10 +194,11 @@ impl Driver {
             let Ok(permit) = self.following.acquire().await else { break };
             let answer = self.gateway.order(turn, customer, &view.id).await;
             drop(permit);
+            self.tally.looking(answer.as_ref().err().map(Refusal::kind));
             match answer {
                 Ok(newer) => view = newer,
-                Err(Refusal::Later { why, .. }) => self.count(why),
-                Err(Refusal::Never(why)) => return (view, Some(why)),
+                Err(Refusal::Later { .. }) => {}
+                Err(Refusal::Never(why) | Refusal::Token(why)) => return (view, Some(why)),
             }
             if since.elapsed() > self.plan.patience {
                 let why = format!("still {} after {} s", view.status, since.elapsed().as_secs());
@@ -204,9 +206,5 @@ impl Driver {
             }
         }
         (view, None)
-    }
-
-    fn count(&self, why: String) {
-        *self.retries.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
     }
 }

@@ -7,7 +7,7 @@ use portolan_proto::payment::v1::{
 };
 use portolan_runtime::grpc;
 
-use super::drive::Outcome;
+use super::{drive::Outcome, target::Peer};
 
 const CALL: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 16;
@@ -21,10 +21,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// The payment service cannot be asked.
 pub(super) async fn captured(
-    payment: &str,
+    payment: &Peer,
     outcomes: &[Outcome],
 ) -> anyhow::Result<BTreeMap<String, i64>> {
-    let client = PaymentServiceClient::new(grpc::channel(payment)?);
+    let client = PaymentServiceClient::new(payment.mesh.channel(&payment.url, "payment")?);
     let ids = outcomes.iter().filter_map(|outcome| Some(outcome.order.as_ref()?.id.clone()));
     stream::iter(ids)
         .map(|id| one(client.clone(), id))

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, sleep};
 
 use super::drive::Driver;
-use crate::out::{self, Screen};
+use crate::out::Screen;
 
 const REDRAW: Duration = Duration::from_millis(200);
 const PLAIN: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub(super) async fn show(driver: Arc<Driver>, total: u64, screen: Screen) {
         sleep(PLAIN).await;
         let (accepted, finished) = counts();
         let seconds = start.elapsed().as_secs();
-        out::line(&format!("{seconds:>5} s  {accepted} of {total} accepted, {finished} final"));
+        screen.line(&format!("{seconds:>5} s  {accepted} of {total} accepted, {finished} final"));
     }
 }
 

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
-    time::Duration,
 };
 
-use time::OffsetDateTime;
-
-use super::{drive::Outcome, file::Orders};
+use super::{
+    drive::Outcome,
+    file::Orders,
+    pace::{Pace, Percentiles},
+    tally::Counts,
+};
 use crate::out::Screen;
 
 /// How many mismatches of a kind are listed.
@@ -23,7 +25,7 @@ pub(super) struct Evidence<'a> {
     pub(super) captured: Option<&'a BTreeMap<String, i64>>,
     pub(super) before: &'a BTreeMap<String, i64>,
     pub(super) after: &'a BTreeMap<String, i64>,
-    pub(super) retries: &'a BTreeMap<String, u64>,
+    pub(super) counts: &'a Counts,
 }
 
 /// The findings, and whether everything agrees.
@@ -47,6 +49,11 @@ impl Report {
 
     pub(super) fn exact(&self) -> bool {
         self.mismatches.is_empty()
+    }
+
+    /// What differs from the file.
+    pub(super) fn mismatches(&self) -> &[String] {
+        &self.mismatches
     }
 
     /// The whole report, ending with the verdict.
@@ -190,33 +197,24 @@ impl Report {
     }
 
     fn pace(&mut self, evidence: &Evidence<'_>) {
-        let outcomes = evidence.outcomes;
-        let accepted: Vec<Duration> = outcomes.iter().filter_map(|o| o.accepted_at).collect();
-        if let Some(last) = accepted.iter().max() {
-            self.line("accepted", &format!("{} orders/s", per_second(accepted.len(), *last)));
+        let pace = Pace::of(evidence.outcomes);
+        for (head, rate) in
+            [("accepted", pace.accepted_per_second), ("completed", pace.completed_per_second)]
+        {
+            if let Some(rate) = rate {
+                self.line(head, &format!("{rate:.1} orders/s"));
+            }
         }
-        let first = finals(outcomes).map(|order| order.created_at).min();
-        let last = finals(outcomes).map(|order| order.updated_at).max();
-        if let (Some(first), Some(last)) = (first, last) {
-            let count = finals(outcomes).count();
-            self.line(
-                "completed",
-                &format!("{} orders/s", per_second(count, between(first, last))),
-            );
-        }
-        self.line("POST to 202", &percentiles(outcomes.iter().filter_map(|o| o.accepted_after)));
-        let whole = outcomes.iter().filter_map(|outcome| {
-            let order = outcome.order.as_ref().filter(|order| order.completed())?;
-            Some(outcome.accepted_after? + between(order.created_at, order.updated_at))
-        });
-        self.line("POST to COMPLETED", &percentiles(whole));
+        self.line("POST to 202", &percentiles(&pace.accepted_ms));
+        self.line("POST to COMPLETED", &percentiles(&pace.completed_ms));
         self.line(
             "",
             "(to 202 by our clock with repetitions, from placed to completed by the server's)",
         );
-        let total: u64 = evidence.retries.values().sum();
+        let failed = evidence.counts.failed();
+        let total: u64 = failed.values().sum();
         let reasons: Vec<String> =
-            evidence.retries.iter().map(|(why, count)| format!("{count} x {why}")).collect();
+            failed.iter().map(|(why, count)| format!("{count} x {why}")).collect();
         self.line("repeated requests", &format!("{total} {}", reasons.join(", ")));
     }
 
@@ -233,31 +231,16 @@ fn finals(outcomes: &[Outcome]) -> impl Iterator<Item = &super::client::OrderVie
     outcomes.iter().filter_map(|outcome| outcome.order.as_ref()).filter(|order| order.completed())
 }
 
-fn between(from: OffsetDateTime, to: OffsetDateTime) -> Duration {
-    Duration::try_from(to - from).unwrap_or_default()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of orders, for display")]
-fn per_second(count: usize, time: Duration) -> String {
-    format!("{:.1}", count as f64 / time.as_secs_f64().max(f64::EPSILON))
-}
-
-/// The nearest-rank percentiles of some durations.
-fn percentiles(durations: impl Iterator<Item = Duration>) -> String {
-    let mut all: Vec<Duration> = durations.collect();
-    all.sort_unstable();
-    let at = |percent: usize| rank(&all, percent).map_or(0, |duration| duration.as_millis());
-    format!("p50 {} ms, p95 {} ms, p99 {} ms", at(50), at(95), at(99))
-}
-
-/// The smallest value that at least `percent` of all do not exceed.
-fn rank(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
+fn percentiles(of: &Percentiles) -> String {
+    format!("p50 {} ms, p95 {} ms, p99 {} ms", of.p50, of.p95, of.p99)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use time::OffsetDateTime;
+
     use super::super::client::{Money, OrderView};
     use super::super::file::Order;
     use super::*;
@@ -269,6 +252,7 @@ mod tests {
                 customer: "7".to_owned(),
                 lines: BTreeMap::from([("A".to_owned(), 2)]),
                 catalogue_minor: 20,
+                ..Order::default()
             }],
             lines: 1,
             historic_minor: 18,
@@ -308,7 +292,7 @@ mod tests {
             captured: Some(&BTreeMap::from([("order".to_owned(), captured)])),
             before: &stock(10, 10),
             after,
-            retries: &BTreeMap::new(),
+            counts: &Counts::default(),
         })
     }
 
@@ -347,7 +331,7 @@ mod tests {
                 captured: None,
                 before: &stock(10, 10),
                 after: &stock(6, 10),
-                retries: &BTreeMap::new(),
+                counts: &Counts::default(),
             })
         };
         let right = judge(&[priced("1", 20), priced("2", 20)]);
@@ -362,14 +346,5 @@ mod tests {
     fn other_traffic_is_told_apart_by_products_that_the_file_does_not_have() {
         let report = judge(outcome("COMPLETED"), 20, &stock(8, 9));
         assert!(report.mismatches.iter().any(|text| text.contains("other traffic")));
-    }
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let all: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
-        assert_eq!(rank(&all, 50), Some(Duration::from_millis(100)));
-        assert_eq!(rank(&all, 99), Some(Duration::from_millis(198)));
-        assert_eq!(rank(&all[..1], 99), Some(Duration::from_millis(1)));
-        assert_eq!(rank(&[], 50), None);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn at_any_time(all: &Snapshot, rules: &Rules) -> Vec<Finding> {
         outcome::i4(all),
         orders::i5(&all.order),
         orders::i6(&all.order),
-        money::i7(&all.provider, &outcome::by_id(&all.order.orders)),
+        money::i7(all.provider.as_ref(), &outcome::by_id(&all.order.orders)),
         orders::i8(&all.order, rules.open_order_limit),
         orders::i9(&all.order, &rules.fences),
         events::i10(all),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::super::{order::Order, report::Finding, sources::Snapshot};
+use super::super::{order::Order, provider::ProviderDb, report::Finding, sources::Snapshot};
 use super::money::{Charged, charges};
 
 pub(super) fn i4(all: &Snapshot) -> Finding {
@@ -31,7 +31,8 @@ struct Story<'a> {
     payment: Option<&'a str>,
     /// What the payment service's own ledger says was captured.
     booked: i64,
-    charged: Charged,
+    /// What the provider's books say, where they can be read.
+    charged: Option<Charged>,
     open_authorizations: u32,
     /// The messages of each kind: what is to be sent and what was sent, told apart by their ids.
     confirmed: BTreeSet<&'a str>,
@@ -50,35 +51,36 @@ impl Story<'_> {
     }
 
     /// Everything by which one sees from outside that the order was completed.
-    fn signs_of_completion(&self) -> [(&'static str, bool); 6] {
+    fn signs_of_completion(&self) -> Vec<(&'static str, bool)> {
         let amount = self.order.map(|order| order.amount);
-        [
+        let mut signs = vec![
             ("reservation COMMITTED", self.reservation == Some("COMMITTED")),
             ("payment CAPTURED", self.payment == Some("CAPTURED")),
-            (
-                "the whole amount captured once by the provider",
-                self.charged.captures == 1 && Some(self.charged.captured) == amount,
-            ),
-            ("nothing refunded", self.charged.captures > 0 && self.charged.refunds == 0),
-            ("the whole amount booked", self.booked > 0 && Some(self.booked) == amount),
-            ("exactly one confirmed message", self.told(&self.confirmed, &self.cancelled)),
-        ]
+        ];
+        if let Some(charged) = &self.charged {
+            let whole = charged.captures == 1 && Some(charged.captured) == amount;
+            signs.push(("the whole amount captured once by the provider", whole));
+            signs.push(("nothing refunded", charged.captures > 0 && charged.refunds == 0));
+        }
+        signs.push(("the whole amount booked", self.booked > 0 && Some(self.booked) == amount));
+        let told = self.told(&self.confirmed, &self.cancelled);
+        signs.push(("exactly one confirmed message", told));
+        signs
     }
 
     /// What must be true of a cancelled order.
-    fn signs_of_cancellation(&self) -> [(&'static str, bool); 5] {
+    fn signs_of_cancellation(&self) -> Vec<(&'static str, bool)> {
         let undone = matches!(self.reservation, None | Some("REJECTED" | "RELEASED"));
         let unpaid = matches!(self.payment, None | Some("CANCELLED" | "DECLINED" | "VOIDED"));
-        [
-            ("reservation undone", undone),
-            ("payment undone", unpaid),
-            (
-                "nothing captured or held by the provider",
-                self.charged.captures == 0 && self.open_authorizations == 0,
-            ),
-            ("nothing booked", self.booked == 0),
-            ("exactly one cancelled message", self.told(&self.cancelled, &self.confirmed)),
-        ]
+        let mut signs = vec![("reservation undone", undone), ("payment undone", unpaid)];
+        if let Some(charged) = &self.charged {
+            let free = charged.captures == 0 && self.open_authorizations == 0;
+            signs.push(("nothing captured or held by the provider", free));
+        }
+        signs.push(("nothing booked", self.booked == 0));
+        let told = self.told(&self.cancelled, &self.confirmed);
+        signs.push(("exactly one cancelled message", told));
+        signs
     }
 }
 
@@ -99,13 +101,24 @@ fn stories(all: &Snapshot) -> BTreeMap<Uuid, Story<'_>> {
         }
     }
     messages(all, &mut stories);
-    for order in all.provider.open_authorizations() {
-        stories.entry(order).or_default().open_authorizations += 1;
-    }
-    for (order, charged) in charges(&all.provider) {
-        stories.entry(order).or_default().charged = charged;
+    if let Some(provider) = &all.provider {
+        books(provider, &mut stories);
     }
     stories
+}
+
+/// What the provider did, or that it did nothing.
+fn books(provider: &ProviderDb, stories: &mut BTreeMap<Uuid, Story<'_>>) {
+    for order in provider.open_authorizations() {
+        stories.entry(order).or_default().open_authorizations += 1;
+    }
+    let mut charges = charges(provider);
+    for order in charges.keys() {
+        stories.entry(*order).or_default();
+    }
+    for (order, story) in stories {
+        story.charged = Some(charges.remove(order).unwrap_or_default());
+    }
 }
 
 fn messages<'a>(all: &'a Snapshot, stories: &mut BTreeMap<Uuid, Story<'a>>) {
