@@ -56,6 +56,11 @@ impl Config {
     }
 
     #[must_use]
+    pub(crate) fn collector(self, url: &str) -> Self {
+        self.section("telemetry", &format!("otlp_endpoint = '{url}'"))
+    }
+
+    #[must_use]
     pub(crate) fn kafka(self, brokers: &str, prefix: &str, partitions: i32) -> Self {
         let keys = format!(
             "brokers = '{brokers}'\ntopic_prefix = '{prefix}'\npartitions = {partitions}\n\

@@ -14,10 +14,12 @@
 
 mod audit;
 mod broker;
+mod collector;
 mod config;
 mod customer;
 mod groups;
 mod hurt;
+mod logins;
 mod ports;
 mod program;
 mod scratch;
@@ -25,6 +27,7 @@ mod shop;
 
 pub use audit::{Audit, audit};
 pub use broker::Broker;
+pub use collector::{Collector, Span};
 pub use customer::{Answer, Customer, Line, new_key};
 pub use ports::free_port;
 pub use program::{Program, Run, program};

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeMap,
+    fs,
     io::Write as _,
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,7 +27,9 @@ use crate::{
     broker::{GROUPS, topics_are_known},
     config::{AUDIENCE, Config, ISSUER, Ports},
     customer::Attempt,
-    free_port, program,
+    free_port,
+    logins::{Logins, divide},
+    program,
 };
 
 /// How many shops may run at once in one test binary.
@@ -91,6 +94,8 @@ pub struct Options {
     pub late_ms: u64,
     /// A broker other than the one that all tests share.
     pub broker: Option<String>,
+    /// Where to send spans.
+    pub collector: Option<String>,
 }
 
 impl Default for Options {
@@ -101,6 +106,7 @@ impl Default for Options {
             payment_timeout_ms: 1_000,
             late_ms: 2_000,
             broker: None,
+            collector: None,
         }
     }
 }
@@ -124,6 +130,7 @@ pub struct Shop {
     // First, so that the processes are gone before their databases and topics go.
     replicas: BTreeMap<(Service, usize), Replica>,
     pub(crate) databases: BTreeMap<Service, TestDb>,
+    logins: BTreeMap<Service, Logins>,
     kafka: Option<TestKafka>,
     pub(crate) brokers: String,
     pub(crate) topic_prefix: String,
@@ -157,9 +164,11 @@ impl Shop {
 
     async fn build(options: Options) -> Self {
         let permit = SHOPS.acquire().await.expect("an open semaphore");
-        let mut databases = BTreeMap::new();
+        let (mut databases, mut logins) = (BTreeMap::new(), BTreeMap::new());
         for service in Service::ALL.into_iter().filter(|service| service.has_database()) {
-            databases.insert(service, TestDb::new(&[]).await);
+            let database = TestDb::new(&[]).await;
+            logins.insert(service, divide(&database).await);
+            databases.insert(service, database);
         }
         let (kafka, (brokers, topic_prefix, partitions)) = topics(options.broker.as_deref()).await;
         let scratch = Scratch::new();
@@ -168,6 +177,7 @@ impl Shop {
         let mut shop = Self {
             replicas: BTreeMap::new(),
             databases,
+            logins,
             kafka,
             brokers,
             topic_prefix,
@@ -195,8 +205,12 @@ impl Shop {
             let peer = |peer| ports.get(&(peer, index)).or(ports.get(&(peer, 0))).map(|p| p.url());
             let peer = |service| peer(service).expect("every service has a first replica");
             let config = self.config(service, &peer).server(own);
-            let config = match self.databases.get(&service) {
-                Some(database) => config.database(database.url()),
+            let config = match self.logins.get(&service) {
+                Some(logins) => config.database(&logins.service),
+                None => config,
+            };
+            let config = match &self.options.collector {
+                Some(url) => config.collector(url),
                 None => config,
             };
             let config = match service {
@@ -255,12 +269,20 @@ impl Shop {
 
     async fn migrate(&self) {
         let migrations = self.databases.keys().map(|&service| async move {
-            let file = self.config_file(service, 0);
             let name = format!("{}-migrate", service.name());
+            let file = self.config_of_migration(service, &name);
             let run = Program::new(&name, binary(service), &["migrate"], file).run(READY).await;
             assert_eq!(run.code, Some(0), "{} migrate: {}", service.name(), run.output);
         });
         join_all(migrations).await;
+    }
+
+    /// The first process's configuration, but for the login.
+    fn config_of_migration(&self, service: Service, name: &str) -> PathBuf {
+        let text = fs::read_to_string(self.config_file(service, 0)).expect("a configuration file");
+        let logins = self.logins.get(&service).expect("a service with a database");
+        self.scratch
+            .write(&format!("{name}.toml"), &text.replace(&logins.service, &logins.migrator))
     }
 
     /// The configuration file of a process.
@@ -353,9 +375,9 @@ impl Shop {
         self.databases.get(&service).expect("a service with a database").pool()
     }
 
-    /// The URL of a service's database.
+    /// The URL by which a service reaches its database.
     pub fn database_url(&self, service: Service) -> &str {
-        self.databases.get(&service).expect("a service with a database").url()
+        &self.logins.get(&service).expect("a service with a database").service
     }
 
     /// One number out of a service's database.
