@@ -26,7 +26,7 @@ RATE ?= 50
 
 .PHONY: help
 help: ## Shows this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 ##@ The shop on this machine
 
@@ -66,6 +66,35 @@ replay: ## Places the orders of FILE at RATE a second and compares the outcome.
 .PHONY: audit
 audit: ## Checks the invariants over all databases.
 	@$(portolan) audit --state $(STATE) $(ARGS)
+
+##@ The shop on a cluster
+
+# `make up` runs dev programs, images hold release ones, unless make is told otherwise.
+images e2e e2e-quick: export PROFILE := $(if $(filter file,$(origin PROFILE)),release,$(PROFILE))
+
+.PHONY: images
+images: ## Builds all container images; TAG, IMAGE_BUILD, IMAGE_LOAD as in scripts/images.
+	@scripts/images
+
+.PHONY: e2e
+e2e: ## Tests the chart on the cluster of the kubeconfig: everything, more than an hour.
+	@scripts/e2e-cluster
+
+.PHONY: e2e-quick
+e2e-quick: ## The part of e2e that fits into a quarter of an hour.
+	@scripts/e2e-cluster quick
+
+.PHONY: chart-readme
+chart-readme: ## Writes the table of values in the chart's README from the comments in values.yaml.
+	@scripts/chart readme
+
+.PHONY: chart-goldens
+chart-goldens: ## Renders the chart into helm/examples.
+	@scripts/chart goldens
+
+.PHONY: chart-schemas
+chart-schemas: ## Writes helm/schemas from the API description of the kubeconfig's cluster.
+	@scripts/chart schemas
 
 ##@ Tests and checks
 
