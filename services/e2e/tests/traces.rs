@@ -1,5 +1,5 @@
 //! One order is one trace, from the request through every service to the notification.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::panic, reason = "tests")]
 
 use std::{collections::BTreeSet, time::Duration};
 

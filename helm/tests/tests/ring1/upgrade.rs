@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::OnceLock};
 use portolan_chart_tests::{
     goldens,
     helm::{Helm, Install},
-    object::{Object, Objects, Pod, texts},
+    object::{Object, Objects, Pod, list, texts},
 };
 use serde_json::Value;
 
@@ -148,12 +148,15 @@ fn a_change_of_one_service_rolls_that_service_alone() {
 }
 
 #[test]
-fn the_versions_of_chart_and_images_are_not_in_any_pods_labels() {
+fn the_versions_of_chart_and_images_are_not_in_what_rolls_or_cannot_be_changed() {
     for pod in profile("default").objects.pods() {
         if ["Deployment", "StatefulSet"].contains(&pod.owner.kind()) {
-            let labels = texts(pod.template, "/metadata/labels");
-            assert!(!labels.contains_key("helm.sh/chart"), "{}", pod.owner);
-            assert!(!labels.contains_key("app.kubernetes.io/version"), "{}", pod.owner);
+            let claims = list(&pod.owner.0, "/spec/volumeClaimTemplates");
+            for part in claims.iter().chain([pod.template]) {
+                let labels = texts(part, "/metadata/labels");
+                assert!(!labels.contains_key("helm.sh/chart"), "{}", pod.owner);
+                assert!(!labels.contains_key("app.kubernetes.io/version"), "{}", pod.owner);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use super::{
     redis,
     services::{DEMO_USERS, Service, Wiring, address, demo_password},
     settings::Settings,
-    state::StateDir,
+    state::{Lock, StateDir},
     status::table,
     stop::sweep,
     supervisor::{Board, Supervised, run_once},
@@ -39,7 +39,8 @@ use crate::{
 
 /// How long anything may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(90);
-const PORTS_LINGER: Duration = Duration::from_secs(10);
+/// How long what is left of a killed process is waited for.
+const REMAINS: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Pieces of every product in a new shop: more than a whole year of the data set takes of any.
 const OPENING_STOCK: i64 = seed::DEFAULT_QUANTITY;
@@ -59,7 +60,7 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
     let settings = Settings::load(&args)?;
     let programs = Programs::find(&args, geteuid().is_root())?;
     state.create()?;
-    let _lock = state.lock()?;
+    let _lock = lock(&state).await?;
     let left = sweep(&state).await?;
     let wanted = settings.wanted_ports()?;
     if left > 0 {
@@ -77,10 +78,24 @@ pub(crate) async fn up(args: UpArgs, screen: Screen) -> anyhow::Result<ExitCode>
     Host::new(&state, &settings, &programs, logs, screen)?.run().await
 }
 
+/// Takes the directory. The lock of a supervisor that was killed is released with its last thread, a
+/// moment after it has stopped being seen.
+async fn lock(state: &StateDir) -> anyhow::Result<Lock> {
+    let deadline = Instant::now() + REMAINS;
+    loop {
+        match state.lock() {
+            Err(_) if state.running()?.is_none() && Instant::now() < deadline => {
+                sleep(LOOK_AGAIN).await;
+            }
+            locked => return locked,
+        }
+    }
+}
+
 /// Gives the ports of processes that have just ended a moment: the system takes the last thread's
 /// sockets away after the process has stopped being seen.
 async fn settle(wanted: &[(u16, String)]) {
-    let deadline = Instant::now() + PORTS_LINGER;
+    let deadline = Instant::now() + REMAINS;
     while check_free(wanted).is_err() && Instant::now() < deadline {
         sleep(LOOK_AGAIN).await;
     }

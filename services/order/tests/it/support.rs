@@ -68,7 +68,9 @@ impl Bench {
     /// With that process instead of those before.
     pub(crate) fn adopt(mut self, process: Context) -> Self {
         let before = std::mem::replace(&mut self.replicas, vec![process]);
-        before.iter().for_each(|ctx| ctx.tasks.soft().cancel());
+        for ctx in before {
+            ctx.tasks.soft().cancel();
+        }
         self
     }
 

@@ -10,6 +10,7 @@ mod the_next_version {
     use crate::support::{Bench, PATIENCE};
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "awaited before the end")]
     async fn waits_unready_for_its_schema_and_says_so_then_serves() {
         // What this version has released is what the next one finds.
         let released = sqlx::migrate!();

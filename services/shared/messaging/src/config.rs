@@ -164,7 +164,7 @@ mod tests {
     fn one_tls_file_without_the_other_is_refused_by_name() {
         let (identity, roots) = (Some(PathBuf::from("/i")), Some(PathBuf::from("/r")));
         let verdict = |tls_identity, tls_roots| {
-            let config = KafkaConfig { tls_identity, tls_roots, ..KafkaConfig::new("k:9092") };
+            let config = KafkaConfig { tls_roots, tls_identity, ..KafkaConfig::new("k:9092") };
             config.validate().map_err(|invalid| invalid.key)
         };
         assert_eq!(verdict(None, None), Ok(()));

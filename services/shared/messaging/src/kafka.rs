@@ -78,17 +78,17 @@ impl Kafka {
         if !self.has_news() {
             return None;
         }
-        let made = make(self);
-        let result = if made.is_ok() { "ok" } else { "failed" };
+        let outcome = make(self);
+        let result = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!("portolan_kafka_renewals_total", "client" => name, "result" => result)
             .increment(1);
-        match made {
-            Ok(made) => {
+        match outcome {
+            Ok(new) => {
                 tracing::info!(client = name, "a Kafka client with the new certificates");
-                Some(std::mem::replace(client, made))
+                Some(std::mem::replace(client, new))
             }
             Err(error) => {
-                tracing::error!(client = name, %error, "no client with the new certificates, the old stays");
+                tracing::error!(client = name, %error, "certificates refused, the old client stays");
                 None
             }
         }

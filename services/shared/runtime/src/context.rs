@@ -66,6 +66,13 @@ impl Context {
         Self { max_connection_age, ..self }
     }
 
+    /// Starts the tasks that follow the files of [`Context::tls`], if there is an identity.
+    pub fn keep_identity_current(&self) {
+        if let Some(tls) = &self.tls {
+            tls.keep_current(&self.tasks);
+        }
+    }
+
     /// The service port, which can be taken once.
     ///
     /// # Errors

@@ -120,7 +120,9 @@ fn execute<S: Service>(
         let telemetry = telemetry::init(S::NAME, S::telemetry(&config), tls.as_ref())?;
         telemetry::log_panics();
         let result = if command == Some("migrate") {
-            S::migrate(config, Context::new(S::NAME, None).with_tls(tls)).await
+            let ctx = Context::new(S::NAME, None).with_tls(tls);
+            ctx.keep_identity_current();
+            S::migrate(config, ctx).await
         } else {
             lifecycle::serve::<S>(config, tls).await
         };

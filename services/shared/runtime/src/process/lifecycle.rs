@@ -20,9 +20,7 @@ pub(super) async fn serve<S: Service>(config: S::Config, tls: Option<Tls>) -> an
     let admin_listener = listen::bind("server.admin_listen", server.admin_listen).await?;
     let ctx = Context::new(S::NAME, Some(listener)).with_tls(tls);
     let ctx = ctx.with_max_connection_age(server.max_connection_age());
-    if let Some(tls) = &ctx.tls {
-        tls.keep_current(&ctx.tasks);
-    }
+    ctx.keep_identity_current();
     let admin = answer_admin(admin_listener, ctx.clone());
     tokio::select! {
         biased;
