@@ -37,11 +37,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KafkaError>
 }
 
 fn unreadable(path: &Path, what: &str, error: &pem::Error) -> KafkaError {
-    match error {
-        pem::Error::Io(error) => fault(path, error.to_string()),
-        pem::Error::NoItemsFound => fault(path, format!("there is no {what} in it")),
-        // What else there is may quote the file.
-        _ => fault(path, format!("the {what} is not PEM")),
+    // What else there is may quote the file.
+    if let pem::Error::Io(error) = error {
+        fault(path, error.to_string())
+    } else if matches!(error, pem::Error::NoItemsFound) {
+        fault(path, format!("there is no {what} in it"))
+    } else {
+        fault(path, format!("the {what} is not PEM"))
     }
 }
 
