@@ -4,7 +4,7 @@
 //!
 //! What a command of the local shop leaves behind is in one state directory (`--state`, by default
 //! `.portolan`). In a cluster nothing is left behind: there a configuration file (`--config`) says
-//! where the shop is, and [`cluster`] has what the chart runs besides the services.
+//! where the shop is, and `cluster` has what the chart runs besides the services.
 
 pub mod audit;
 mod catalogue;
