@@ -53,7 +53,8 @@ pub(super) async fn under_load(options: &Options, cluster: &Cluster) -> anyhow::
 
 /// How many columns of the order database exist only in the next version.
 async fn rehearsal_columns(cluster: &Cluster) -> anyhow::Result<u32> {
-    let sql = "SELECT count(*) FROM _sqlx_migrations WHERE description LIKE '%rehearsal%'";
+    let sql = "SELECT count(*) FROM information_schema.columns \
+               WHERE table_name = 'orders' AND column_name = 'delivery_note'";
     let count = super::rotation::psql(cluster, "portolan_order", sql).await?;
-    count.trim().parse().context("the number of migrations")
+    count.trim().parse().context("the number of columns")
 }
