@@ -170,6 +170,8 @@ fn every_member_takes_the_lints_of_the_workspace() {
         let name = package.strip_prefix("portolan-").unwrap();
         let place = match name {
             "proto" => root().join("proto"),
+            "chart-tests" => root().join("helm/tests"),
+            "cluster-e2e" => root().join("helm/e2e"),
             _ if SHARED.contains(&package.as_str()) => root().join("services/shared").join(name),
             _ => root().join("services").join(name),
         };
