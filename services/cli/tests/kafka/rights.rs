@@ -67,12 +67,13 @@ async fn first(consumer: BaseConsumer) -> Result<Vec<u8>, RDKafkaErrorCode> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(polled) = consumer.poll(Duration::from_millis(100)) {
-                return polled.map(|record| record.payload().unwrap().to_vec());
+                return Some(polled.map(|record| record.payload().unwrap().to_vec()));
             }
         }
-        panic!("neither a record nor a refusal within {PATIENCE:?}")
+        None
     });
-    polling.await.unwrap().map_err(|error| error.rdkafka_error_code().unwrap())
+    let polled = polling.await.unwrap();
+    polled.expect("a record or a refusal").map_err(|error| error.rdkafka_error_code().unwrap())
 }
 
 async fn create(client: ClientConfig, topic: &str) -> Result<(), RDKafkaErrorCode> {

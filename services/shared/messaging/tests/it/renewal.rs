@@ -34,7 +34,7 @@ impl Mesh {
         let broker = TlsKafka::start(&ca).await;
         let topics = ["portolan.order.v1".to_owned(), "portolan.dlq.test.v1".to_owned()];
         broker.create_topics(&topics, i32::try_from(PARTITIONS).unwrap()).await;
-        let name = format!("portolan-messaging-{}", Uuid::from(shop.key().0).simple());
+        let name = format!("portolan-messaging-{}", shop.key().0.simple());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("roots.pem"), ca.roots()).unwrap();

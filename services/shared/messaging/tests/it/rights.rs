@@ -10,7 +10,8 @@ use crate::{
 /// The SQLSTATE that a statement fails with.
 async fn refusal(pool: &PgPool, sql: &'static str) -> Option<String> {
     let error = pool.execute(sql).await.unwrap_err();
-    error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned())
+    let error = error.as_database_error()?;
+    Some(error.code()?.into_owned())
 }
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
