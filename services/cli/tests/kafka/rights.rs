@@ -73,7 +73,8 @@ async fn first(consumer: BaseConsumer) -> Result<Vec<u8>, RDKafkaErrorCode> {
         None
     });
     let polled = polling.await.unwrap();
-    polled.expect("a record or a refusal").map_err(|error| error.rdkafka_error_code().unwrap())
+    // None is neither a record nor a refusal in time.
+    polled.unwrap().map_err(|error| error.rdkafka_error_code().unwrap())
 }
 
 async fn create(client: ClientConfig, topic: &str) -> Result<(), RDKafkaErrorCode> {
