@@ -3,6 +3,7 @@
 pub(crate) mod bootstrap;
 pub(crate) mod config;
 mod generate;
+mod https;
 pub(crate) mod kafka_configure;
 mod kubernetes;
 mod patience;

@@ -26,6 +26,8 @@ pub(crate) struct Postgres {
     data: PathBuf,
     directory: PathBuf,
     ca: PathBuf,
+    /// A certificate and its key, for every connection.
+    pub(crate) identity: Option<[PathBuf; 2]>,
 }
 
 /// What came of a statement: the first column of each row as text, or PostgreSQL's error code.
@@ -46,7 +48,8 @@ impl Postgres {
         }
         command("chmod", &["600".as_ref(), directory.join("tls.key").as_ref()]);
         let (data, ca) = (directory.join("data"), world.vault.ca.clone());
-        let postgres = Self { process: None, port: free_port(), data, directory, ca };
+        let (process, port, identity) = (None, free_port(), None);
+        let postgres = Self { process, port, data, directory, ca, identity };
         postgres.initialise(&world.directory.0.join("passwords/superuser"));
         postgres
     }
@@ -67,15 +70,21 @@ impl Postgres {
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nfsync = off\n\
-             ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+             ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\nssl_ca_file = '{}'\n",
             self.port,
             self.directory.join("tls.crt").display(),
-            self.directory.join("tls.key").display()
+            self.directory.join("tls.key").display(),
+            self.ca.display()
         );
         fs::write(self.data.join("postgresql.auto.conf"), settings).unwrap();
-        fs::write(self.data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n")
-            .unwrap();
+        self.admit("scram-sha-256");
         self.own();
+    }
+
+    /// How everybody has to prove who they are; before it is started.
+    pub(crate) fn admit(&self, method: &str) {
+        let rule = format!("hostssl all all 127.0.0.1/32 {method}\n");
+        fs::write(self.data.join("pg_hba.conf"), rule).unwrap();
     }
 
     /// PostgreSQL does not run as root, so its files are another user's.
@@ -140,7 +149,7 @@ impl Postgres {
         (user, password): &(String, String),
         database: &str,
     ) -> Result<PgConnection, sqlx::Error> {
-        let options = PgConnectOptions::new_without_pgpass()
+        let mut options = PgConnectOptions::new_without_pgpass()
             .host("localhost")
             .port(self.port)
             .username(user)
@@ -148,6 +157,9 @@ impl Postgres {
             .database(database)
             .ssl_mode(PgSslMode::VerifyFull)
             .ssl_root_cert(&self.ca);
+        if let Some([certificate, key]) = &self.identity {
+            options = options.ssl_client_cert(certificate).ssl_client_key(key);
+        }
         PgConnection::connect_with(&options).await
     }
 

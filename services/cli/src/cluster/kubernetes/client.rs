@@ -9,9 +9,9 @@ use super::{
     error::KubernetesError,
     object::{Changes, Kind, Object, Stored},
 };
+use crate::cluster::https::{self, SetupError};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who the server remembers as the writer of a field.
 const FIELD_MANAGER: (&str, &str) = ("fieldManager", "portolan");
 
@@ -46,20 +46,11 @@ impl Kubernetes {
     /// # Errors
     /// The server's authority cannot be read.
     pub(crate) fn new(config: &KubernetesConfig, namespace: &str) -> Result<Self, KubernetesError> {
-        let mut http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if config.address.starts_with("https:") {
-            let pem = fs::read(&config.ca)
-                .map_err(|source| KubernetesError::File { path: config.ca.clone(), source })?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem);
-            http = http.tls_certs_only(authorities.map_err(KubernetesError::Setup)?);
-        }
         let address = config.address.trim_end_matches('/');
+        let ca = address.starts_with("https:").then_some(&*config.ca);
+        let http = https::client(ca)?.timeout(TIMEOUT).build().map_err(SetupError::Tls)?;
         Ok(Self {
-            http: http.build().map_err(KubernetesError::Setup)?,
+            http,
             namespace: format!("{address}/api/v1/namespaces/{namespace}"),
             token: config.token.clone(),
         })
@@ -174,7 +165,7 @@ async fn answer(
         if error.is_timeout() {
             KubernetesError::TimedOut { request }
         } else {
-            KubernetesError::Unreachable { request, source: error.without_url() }
+            KubernetesError::Unreachable { request, cause: https::cause(&error) }
         }
     };
     let response = request.send().await.map_err(failed)?;

@@ -1,21 +1,23 @@
 use std::{io, path::PathBuf};
 
+use crate::cluster::https::SetupError;
+
 /// Why the API server did not do it. `request` says what was asked, for instance
 /// `get secret vault-unseal`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KubernetesError {
     #[error("cannot read {}", path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("no connection by TLS can be set up")]
-    Setup(#[source] reqwest::Error),
+    #[error("the API server cannot be asked")]
+    Setup(#[from] SetupError),
     /// Nobody refuses, nobody answers: what a network policy does.
     #[error(
         "{request}: the API server does not answer in time; may this pod reach it \
          (networkPolicy.apiServerCidrs)?"
     )]
     TimedOut { request: String },
-    #[error("{request}: the API server cannot be reached")]
-    Unreachable { request: String, source: reqwest::Error },
+    #[error("{request}: the API server cannot be reached: {cause}")]
+    Unreachable { request: String, cause: String },
     #[error("{request}: the API server does not accept this pod's token")]
     Unauthorized { request: String },
     /// The role of this service account lacks something.

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use crate::cluster::https::SetupError;
+
 /// Why Vault did not do it. `request` is the method and the path.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
@@ -7,12 +9,12 @@ pub(crate) enum VaultError {
     File { path: PathBuf, source: io::Error },
     #[error("{address} is not an address with a host")]
     Address { address: String },
-    #[error("no connection by TLS can be set up")]
-    Setup(#[source] reqwest::Error),
+    #[error("Vault cannot be asked")]
+    Setup(#[from] SetupError),
     #[error("{request}: Vault does not answer in time")]
     TimedOut { request: String },
-    #[error("{request}: Vault cannot be reached")]
-    Unreachable { request: String, source: reqwest::Error },
+    #[error("{request}: Vault cannot be reached: {cause}")]
+    Unreachable { request: String, cause: String },
     #[error("{request}: denied by Vault: {message}")]
     Denied { request: String, message: String },
     #[error("{request}: refused by Vault with status {status}: {message}")]

@@ -1,4 +1,4 @@
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -6,9 +6,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::error::VaultError;
+use crate::cluster::https::{self, SetupError};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Initialising writes a lot; and if the answer is not waited for, the key is lost.
 const INITIALISE_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -72,17 +72,7 @@ impl Server {
     /// # Errors
     /// The authority cannot be read, or the address is none.
     pub(crate) fn new(endpoint: Endpoint<'_>) -> Result<Self, VaultError> {
-        let mut http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        if let Some(path) = endpoint.ca {
-            let pem = fs::read(path)
-                .map_err(|source| VaultError::File { path: path.to_owned(), source })?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem);
-            http = http.tls_certs_only(authorities.map_err(VaultError::Setup)?);
-        }
+        let mut http = https::client(endpoint.ca)?;
         let mut base = endpoint.address.trim_end_matches('/').to_owned();
         if let Some(name) = endpoint.server_name {
             let (url, socket) = named(endpoint.address, name)?;
@@ -90,7 +80,7 @@ impl Server {
             http = http.resolve(name, socket);
         }
         Ok(Self {
-            http: http.build().map_err(VaultError::Setup)?,
+            http: http.build().map_err(SetupError::Tls)?,
             base: format!("{base}/v1"),
             namespace: endpoint.namespace.map(str::to_owned),
         })
@@ -141,7 +131,7 @@ impl Server {
         if let Some(body) = call.body {
             request = request.json(body);
         }
-        let failed = |error| failed(call, error);
+        let failed = |error: reqwest::Error| failed(call, &error);
         let response = request.send().await.map_err(failed)?;
         let status = response.status();
         let body = response.bytes().await.map_err(failed)?;
@@ -184,12 +174,12 @@ fn named(address: &str, name: &str) -> Result<(String, SocketAddr), VaultError> 
     Ok((url.as_str().trim_end_matches('/').to_owned(), socket))
 }
 
-fn failed(call: &Call<'_>, error: reqwest::Error) -> VaultError {
+fn failed(call: &Call<'_>, error: &reqwest::Error) -> VaultError {
     let request = call.name();
     if error.is_timeout() {
         VaultError::TimedOut { request }
     } else {
-        VaultError::Unreachable { request, source: error.without_url() }
+        VaultError::Unreachable { request, cause: https::cause(error) }
     }
 }
 

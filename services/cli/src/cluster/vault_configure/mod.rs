@@ -49,8 +49,11 @@
 //! admin_password_file = "/etc/portolan-postgres/vault_admin"
 //! default_ttl = "1h"
 //! max_ttl = "24h"
-//! client_cert = "/etc/portolan-client/tls.crt"   # optional, both
+//! client_cert = "/etc/portolan-client/tls.crt"   # of this Job, if the server asks: both
 //! client_key = "/etc/portolan-client/tls.key"
+//! vault_ca = "/etc/portolan-ca/ca.crt"   # the same for Vault, as files in its pod: all three
+//! vault_cert = "/etc/vault/tls/tls.crt"
+//! vault_key = "/etc/vault/tls/tls.key"
 //!
 //! [kv]                                   # version 2
 //! mount = "kv"

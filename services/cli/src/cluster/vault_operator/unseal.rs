@@ -21,9 +21,9 @@ pub(super) const ROOT: &str = "root";
 impl Operator<'_> {
     /// Initialises an empty Vault and saves what only this answer has.
     pub(super) async fn initialise(&self) -> anyhow::Result<()> {
-        let _unsaved = self.unsaved.lock().await;
         let secret = self.secret().await?;
         self.rehearse().await.context("Vault is empty, but its key could not be saved")?;
+        let _unsaved = self.unsaved.lock().await;
         let keys = self.server.initialise().await?;
         out::line("initialised Vault");
         let changes = changes(&keys, &secret);

@@ -81,7 +81,8 @@ impl Shop {
         self.config_as(workloads, "superuser = \"postgres\"", "passwords/superuser")
     }
 
-    fn config_as(&self, workloads: &[&str], superuser: &str, password: &str) -> PathBuf {
+    /// `server` is more lines of `[database]`, `password` the file of its superuser's.
+    fn config_as(&self, workloads: &[&str], server: &str, password: &str) -> PathBuf {
         let directory = &self.world.directory;
         let token = self.world.api.account_token("vault-configure", "vault");
         directory.write("token", &token);
@@ -97,7 +98,7 @@ impl Shop {
              [vault]\naddress = \"https://127.0.0.1:{vault}\"\nca = {ca}\ntoken_file = {token}\n\
              namespace = \"shop\"\nown_policy = \"configure\"\n\
              [pki]\nroot_cert = {root}\nroot_key = {key}\ntrust_domain = \"portolan.local\"\n\
-             [database]\nhost = \"localhost\"\nport = {postgres}\nca = {ca}\n{superuser}\n\
+             [database]\nhost = \"localhost\"\nport = {postgres}\nca = {ca}\n{server}\n\
              superuser_password_file = {password}\nadmin_password_file = {admin}\n\
              [kv]\ndemo_users_dir = {users}\n\
              [kv.roles]\nolga = [\"operator\"]\n{workloads}",

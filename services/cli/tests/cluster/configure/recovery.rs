@@ -2,8 +2,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{GATEWAY, ORDER, Shop};
-use crate::program::{Running, eventually, fail, portolan, succeed};
+use super::{GATEWAY, ORDER, PAYMENT, Shop};
+use crate::program::{Running, eventually, fail, portolan, quoted, succeed};
 
 #[test]
 #[ignore = "needs a vault binary"]
@@ -83,6 +83,56 @@ fn an_outside_vault_and_a_managed_database_will_do() {
         "INSERT INTO item VALUES ('tea') RETURNING name",
     );
     assert_eq!(order, Ok(vec!["tea".to_owned()]));
+}
+
+#[test]
+#[ignore = "needs a vault binary"]
+fn tables_that_are_there_already_are_everybodys_who_may() {
+    let shop = Shop::running("tables");
+    let owner = "CREATE ROLE portolan_order_owner NOLOGIN;;\
+                 CREATE DATABASE portolan_order OWNER portolan_order_owner";
+    shop.postgres.as_superuser(&shop.world, "postgres", owner).unwrap();
+    let table = "SET ROLE portolan_order_owner;;CREATE TABLE item (id bigserial, name text)";
+    shop.postgres.as_superuser(&shop.world, "portolan_order", table).unwrap();
+    shop.configure(&[ORDER]);
+    let insert = "INSERT INTO item (name) VALUES ('tea') RETURNING name";
+    let inserted = shop.postgres.run(&shop.login("order"), "portolan_order", insert);
+    assert_eq!(inserted, Ok(vec!["tea".to_owned()]));
+    // Not a database of somebody else, though.
+    let other = "CREATE DATABASE portolan_payment";
+    shop.postgres.as_superuser(&shop.world, "postgres", other).unwrap();
+    let config = shop.config(&[ORDER, PAYMENT]);
+    let text = fs::read_to_string(&config).unwrap().replace("wait_secs = 60", "wait_secs = 1");
+    let config = shop.world.directory.write("short.toml", &text);
+    let said = fail(portolan("vault-configure", &config, &[]));
+    let wanted = "database portolan_payment belongs to postgres, not to portolan_payment_owner";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+#[ignore = "needs a vault binary"]
+fn a_server_that_wants_certificates_gets_them() {
+    let mut shop = Shop::new("certified");
+    shop.postgres.admit("scram-sha-256 clientcert=verify-ca");
+    let file = |name: &str| shop.world.directory.0.join(name);
+    let files = [file("tls.crt"), file("tls.key")];
+    let [certificate, key] = files.each_ref().map(|file| quoted(file));
+    let server = format!(
+        "client_cert = {certificate}\nclient_key = {key}\nvault_ca = {ca}\n\
+         vault_cert = {certificate}\nvault_key = {key}",
+        ca = quoted(&shop.world.vault.ca),
+    );
+    shop.postgres.identity = Some(files);
+    shop.postgres.start();
+    let config = shop.config_as(&[ORDER], &server, "passwords/superuser");
+    for _ in 0..2 {
+        succeed(portolan("vault-configure", &config, &[]));
+        let login = shop.login("order");
+        assert!(shop.postgres.run(&login, "portolan_order", "SELECT ''").is_ok());
+    }
+    let login = shop.login("order");
+    shop.postgres.identity = None;
+    assert!(shop.postgres.run(&login, "portolan_order", "SELECT ''").is_err());
 }
 
 #[test]

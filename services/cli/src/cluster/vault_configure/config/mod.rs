@@ -121,9 +121,14 @@ pub(super) struct DatabaseConfig {
     pub(super) default_ttl: String,
     #[serde(default = "max_ttl")]
     pub(super) max_ttl: String,
-    /// A certificate and its key for our and Vault's connections, if the server asks for one.
+    /// A certificate and its key for our own connections, if the server asks for one.
     pub(super) client_cert: Option<PathBuf>,
     pub(super) client_key: Option<PathBuf>,
+    /// The same for Vault's connections, and whom Vault trusts: files where Vault runs. Vault reads
+    /// them for each connection, so a new certificate needs nothing of us.
+    pub(super) vault_ca: Option<String>,
+    pub(super) vault_cert: Option<String>,
+    pub(super) vault_key: Option<String>,
 }
 
 /// `[kv]`: keys and passwords, each an item of its own.
@@ -192,6 +197,21 @@ impl Access {
             Self::Runtime => format!("{database}_runtime"),
             Self::Reader => format!("{database}_reader"),
         }
+    }
+}
+
+/// Files where Vault runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VaultFiles<'a> {
+    pub(super) ca: &'a str,
+    pub(super) cert: &'a str,
+    pub(super) key: &'a str,
+}
+
+impl DatabaseConfig {
+    pub(super) fn vault_files(&self) -> Option<VaultFiles<'_>> {
+        let (ca, cert) = (self.vault_ca.as_deref()?, self.vault_cert.as_deref()?);
+        Some(VaultFiles { ca, cert, key: self.vault_key.as_deref()? })
     }
 }
 

@@ -44,6 +44,7 @@ fn no_name_is_a_pattern_or_more_than_a_name() {
         ("namespace = \"shop\"", "namespace = \"*\"", "vault.namespace"),
         ("prefix = \"portolan-\"", "prefix = \"*\"", "vault.prefix"),
         ("\"portolan_order\"", "\"a\\\"; DROP\"", "workload.database"),
+        ("/etc/vault/tls/tls.key", "/tls.key&host=evil", "database.vault_key"),
         ("admin = \"vault_admin\"", "admin = \"a'b\"", "database.admin"),
         ("\"vault_admin\"", "\"Vault\"", "database.admin"),
     ] {
@@ -61,6 +62,7 @@ fn what_goes_together_is_given_together() {
         ("kv = []", "kv = [\"unseal\"]", "workload.kv"),
         ("root_key = \"/etc/portolan-root/tls.key\"", "", "pki.root_key"),
         ("client_key = \"/etc/portolan-client/tls.key\"", "", "database.client_key"),
+        ("vault_cert = \"/etc/vault/tls/tls.crt\"", "", "database.vault_key"),
         ("own_policy = \"configure\"", "own_policy = \"portolan-x\"", "vault.own_policy"),
         ("[\"operator\"]", "[\"king\"]", "kv.roles.olga"),
         ("leaf_ttl = \"24h\"", "leaf_ttl = \"1d\"", "pki.leaf_ttl"),

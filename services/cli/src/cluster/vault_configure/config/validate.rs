@@ -63,6 +63,16 @@ impl DatabaseConfig {
         }
         let both = self.client_cert.is_some() == self.client_key.is_some();
         Invalid::unless(both, "database.client_key", "client_cert and client_key go together")?;
+        let files = [&self.vault_ca, &self.vault_cert, &self.vault_key];
+        let all = files.iter().all(|file| file.is_some());
+        let none = files.iter().all(|file| file.is_none());
+        let why = "vault_ca, vault_cert and vault_key go together";
+        Invalid::unless(all || none, "database.vault_key", why)?;
+        for file in files.into_iter().flatten() {
+            // They become part of a URL.
+            let relative = file.strip_prefix('/').unwrap_or_default();
+            settings::mount("database.vault_key", relative)?;
+        }
         settings::duration("database.default_ttl", &self.default_ttl)?;
         settings::duration("database.max_ttl", &self.max_ttl)
     }

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use sqlx::Connection as _;
 
 use super::{
-    super::{Configure, DatabaseConfig, Workload, config::Access},
+    super::{
+        Configure, DatabaseConfig, Workload,
+        config::{Access, VaultFiles},
+    },
     groups::{read, set_admin_password},
 };
 use crate::out;
@@ -66,29 +69,41 @@ impl Configure<'_> {
 
     /// Without a password: Vault keeps the one that it has.
     fn connection_body(&self, config: &DatabaseConfig) -> anyhow::Result<Value> {
-        let DatabaseConfig { host, port, maintenance, .. } = config;
-        let file = |path: &std::path::PathBuf| {
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-        };
         let workloads = self.config.workload.iter().filter(|w| w.has_database());
         let roles: Vec<&str> = workloads.map(|workload| &*workload.name).collect();
-        let mut body = json!({
+        // With files of its own Vault needs no copies of ours; empty, because what was written
+        // before would stay. A client's certificate cannot be given as a text: Vault takes its key
+        // for what the login proves itself with, and then refuses to change the password.
+        let tls_ca = match config.vault_files() {
+            Some(_) => String::new(),
+            None => fs::read_to_string(&config.ca)
+                .with_context(|| format!("cannot read {}", config.ca.display()))?,
+        };
+        Ok(json!({
             "plugin_name": "postgresql-database-plugin",
             "allowed_roles": roles,
             "username": config.admin,
             "password_authentication": "scram-sha-256",
-            "connection_url": format!(
-                "postgresql://{{{{username}}}}:{{{{password}}}}@{host}:{port}/{maintenance}?sslmode=verify-full"
-            ),
-            "tls_ca": file(&config.ca)?,
+            "connection_url": connection_url(config),
+            "tls_ca": tls_ca,
+            "tls_certificate": "",
+            "private_key": "",
             "max_open_connections": 3,
             "max_connection_lifetime": "5m",
-        });
-        if let (Some(certificate), Some(key)) = (&config.client_cert, &config.client_key) {
-            body["tls_certificate"] = file(certificate)?.into();
-            body["private_key"] = file(key)?.into();
+        }))
+    }
+}
+
+/// With places for name and password, which Vault fills in.
+fn connection_url(config: &DatabaseConfig) -> String {
+    let DatabaseConfig { host, port, maintenance, .. } = config;
+    let login = "{{username}}:{{password}}";
+    let url = format!("postgresql://{login}@{host}:{port}/{maintenance}?sslmode=verify-full");
+    match config.vault_files() {
+        Some(VaultFiles { ca, cert, key }) => {
+            format!("{url}&sslrootcert={ca}&sslcert={cert}&sslkey={key}")
         }
-        Ok(body)
+        None => url,
     }
 }
 

@@ -190,28 +190,79 @@ pub(super) async fn set_admin_password(
 /// What the groups may do in their database, with what is there and with what migrations will add.
 async fn rights(db: &mut PgConnection, database: &str) -> anyhow::Result<()> {
     let [owner, runtime, reader] = Access::ALL.map(|access| access.group(database));
-    let of_owner = format!("ALTER DEFAULT PRIVILEGES FOR ROLE \"{owner}\"");
-    let mut statements = vec![
+    for statement in [
         "REVOKE ALL ON SCHEMA public FROM PUBLIC".to_owned(),
         format!("GRANT USAGE, CREATE ON SCHEMA public TO \"{owner}\""),
         format!("GRANT USAGE ON SCHEMA public TO \"{runtime}\", \"{reader}\""),
         // Only without a schema does it undo what everybody may do by default.
-        format!("{of_owner} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"),
-    ];
-    for (rights, kind, group) in [
-        ("SELECT, INSERT, UPDATE, DELETE", "TABLES", &runtime),
-        ("USAGE, SELECT", "SEQUENCES", &runtime),
-        ("EXECUTE", "FUNCTIONS", &runtime),
-        ("SELECT", "TABLES", &reader),
-        ("SELECT", "SEQUENCES", &reader),
+        format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE \"{owner}\" \
+             REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"
+        ),
     ] {
-        let to = format!("IN SCHEMA public TO \"{group}\"");
-        statements.push(format!("GRANT {rights} ON ALL {kind} {to}"));
-        statements
-            .push(format!("{of_owner} IN SCHEMA public GRANT {rights} ON {kind} TO \"{group}\""));
-    }
-    for statement in statements {
         run(db, statement).await?;
+    }
+    for (group, kind, rights) in [
+        (&runtime, &TABLES, "SELECT, INSERT, UPDATE, DELETE"),
+        (&runtime, &SEQUENCES, "USAGE, SELECT"),
+        (&runtime, &FUNCTIONS, "EXECUTE"),
+        (&reader, &TABLES, "SELECT"),
+        (&reader, &SEQUENCES, "SELECT"),
+    ] {
+        grant(db, &owner, group, kind, rights).await?;
+    }
+    Ok(())
+}
+
+/// Objects of a kind: the word in SQL, the rows of the catalogue, the test of a right.
+struct Objects {
+    word: &'static str,
+    rows: &'static str,
+    test: &'static str,
+}
+
+const TABLES: Objects = Objects {
+    word: "TABLES",
+    rows: "pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')",
+    test: "has_table_privilege",
+};
+const SEQUENCES: Objects = Objects {
+    word: "SEQUENCES",
+    // Not out of `pg_class`: PostgreSQL may test the right before the kind, and refuses for a table.
+    rows: "(SELECT seqrelid AS oid FROM pg_sequence) AS sequence \
+           WHERE EXISTS (SELECT FROM pg_class WHERE pg_class.oid = sequence.oid \
+           AND relnamespace = 'public'::regnamespace)",
+    test: "has_sequence_privilege",
+};
+const FUNCTIONS: Objects = Objects {
+    word: "FUNCTIONS",
+    rows: "pg_proc WHERE pronamespace = 'public'::regnamespace",
+    test: "has_function_privilege",
+};
+
+/// Rights to everything that the owner will make and, if they lack for something, to everything that
+/// is there. They lack only when a group is new: a grant touches every table's row in the
+/// catalogue, and a service that adds a partition at that moment would fail.
+async fn grant(
+    db: &mut PgConnection,
+    owner: &str,
+    group: &str,
+    Objects { word, rows, test }: &Objects,
+    rights: &str,
+) -> anyhow::Result<()> {
+    run(
+        db,
+        format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE \"{owner}\" IN SCHEMA public \
+             GRANT {rights} ON {word} TO \"{group}\""
+        ),
+    )
+    .await?;
+    let each = rights.split(", ").map(|right| format!("{test}('{group}', oid, '{right}')"));
+    let all = each.collect::<Vec<_>>().join(" AND ");
+    let lacks = format!("SELECT EXISTS (SELECT FROM {rows} AND NOT ({all}))");
+    if sqlx::query_scalar(AssertSqlSafe(lacks)).fetch_one(&mut *db).await? {
+        run(db, format!("GRANT {rights} ON ALL {word} IN SCHEMA public TO \"{group}\"")).await?;
     }
     Ok(())
 }
