@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use portolan_kernel::IdGen;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -22,6 +22,8 @@ use crate::{Context, PeerIdentity, Tasks, Tls};
 
 /// How long a client may take to send the head of a request, or what its protocol is known by.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that is refused may take to notice.
+const LINGER: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Enough for one caller with all its streams; a client waits when it has opened so many.
 const MAX_STREAMS: u32 = 1_000;
@@ -134,16 +136,20 @@ impl Server {
     ) -> Option<(Stream, Option<PeerIdentity>)> {
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = &self.acceptor else { return Some((Stream::Plain(stream), None)) };
-        let failed = match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        let handshake = acceptor.accept(stream).into_fallible();
+        let (failed, stream) = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => match crate::tls::peer(stream.get_ref().1) {
                 Ok(peer) => return Some((Stream::Tls(Box::new(stream.into())), Some(peer))),
-                Err(error) => crate::one_line(&error),
+                Err(error) => (crate::one_line(&error), None),
             },
-            Ok(Err(error)) => crate::one_line(&error),
-            Err(_) => "not done in time".to_owned(),
+            Ok(Err((error, stream))) => (crate::one_line(&error), Some(stream)),
+            Err(_) => ("not done in time".to_owned(), None),
         };
         metrics::counter!("portolan_tls_handshakes_failed_total", "side" => "server").increment(1);
         tracing::warn!(peer = %address, error = failed, "TLS handshake failed");
+        if let Some(stream) = stream {
+            let _ = timeout(LINGER, part(stream)).await;
+        }
         None
     }
 
@@ -188,6 +194,15 @@ impl Server {
         let [.., a, b] = self.ids.next().into_bytes();
         tokio::time::sleep(jittered(self.port.max_age, u16::from_be_bytes([a, b]))).await;
     }
+}
+
+/// Closes a connection so that the client can read the last word, which is why. What closes with
+/// something unread is reset, and a reset overtakes every word.
+async fn part(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// From nine to eleven tenths, so that connections made together do not end together.

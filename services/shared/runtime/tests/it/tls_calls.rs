@@ -11,7 +11,7 @@ use rcgen::SanType;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::mesh::{HELLO, call, client, inventory, url};
+use crate::mesh::{HELLO, call, client, inventory, stranger, url};
 
 #[tokio::test]
 async fn a_caller_is_known_by_its_id() {
@@ -44,20 +44,18 @@ async fn a_method_that_is_not_listed_is_denied_to_everybody_whether_it_exists_or
 }
 
 #[tokio::test]
-async fn a_caller_of_another_namespace_is_denied() {
+async fn a_caller_of_another_namespace_is_let_in_and_denied() {
     let mesh = TestMesh::new();
     let server = inventory(&mesh).await;
     let mut params = mesh.params("order");
     let id = "spiffe://portolan.test/ns/other/sa/order";
     params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
-    mesh.write_identity("order", &mesh.ca().issue(&params));
-    let config =
-        portolan_runtime::TlsConfig { namespace: "other".to_owned(), ..mesh.config("order") };
-    let other =
-        Context::new("test", None).with_tls(Some(portolan_runtime::Tls::load(&config).unwrap()));
-    // It can only expect an inventory of its own namespace, so it never gets to be denied.
-    let stray = grpc::channel(&other, &url(&server), "inventory").unwrap();
-    assert_eq!(call(&stray, HELLO).await.unwrap_err(), Code::Unavailable);
+    let mut tls = stranger(&mesh, Some(&mesh.ca().issue(&params)));
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap();
+    let call = client.post(format!("{}/{HELLO}", url(&server)));
+    let answer = call.header("content-type", "application/grpc").send().await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "7", "PERMISSION_DENIED");
 }
 
 #[tokio::test]
