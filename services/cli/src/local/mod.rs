@@ -5,6 +5,11 @@
 //! dies, and writes who they are (process id and start time) to the state directory, so that
 //! whoever comes next can tell the processes it may stop from strangers that happen to have the
 //! same number.
+//!
+//! With `--tls` everything but the gateway's own port is behind mutual TLS: the services' ports, the
+//! databases, the broker (with access rules) and the Redis masters. It is what a cluster has, by
+//! the same code, except that here the app host signs the certificates itself ([`certificates`])
+//! and that who may do what comes from `deploy/edges.toml` ([`edges`]).
 
 mod args;
 mod certificates;

@@ -105,10 +105,7 @@ pub(crate) async fn run(args: Args, screen: Screen) -> anyhow::Result<ExitCode> 
     let aside = args.report.as_deref() == Some(Path::new("-"));
     let screen = if aside { Screen::aside() } else { screen };
     let catalogue = Catalogue::read(args.catalogue.as_deref())?;
-    let mut file = Orders::read(args.file.as_deref(), args.limit, &catalogue)?;
-    if let Some(seconds) = args.duration {
-        file = file.repeated(planned(args.rate, seconds));
-    }
+    let mut file = orders(&args, &catalogue)?;
     let target = Target::find(&args).await?;
     target.customers.adopt(&mut file.placed);
     let gateway = Gateway::new(&target.gateways, target.customers.clone())?;
@@ -125,10 +122,7 @@ pub(crate) async fn run(args: Args, screen: Screen) -> anyhow::Result<ExitCode> 
     if let Some(file) = &args.requests {
         requests::write(file, &outcomes)?;
     }
-    let captured = match &target.payment {
-        Some(payment) => Some(payments::captured(payment, &outcomes).await?),
-        None => None,
-    };
+    let captured = payments::captured(target.payment.as_ref(), &outcomes).await?;
     let after = settled_stock(&gateway, &before, &file).await?;
     let counts = driver.counts();
     let report = Report::new(&Evidence {
@@ -144,6 +138,15 @@ pub(crate) async fn run(args: Args, screen: Screen) -> anyhow::Result<ExitCode> 
         Summary::new((&plan.run, plan.rate), &outcomes, &counts, &report).write(file)?;
     }
     Ok(if report.exact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The orders of the file, as many as are wanted.
+fn orders(args: &Args, catalogue: &Catalogue) -> anyhow::Result<Orders> {
+    let file = Orders::read(args.file.as_deref(), args.limit, catalogue)?;
+    Ok(match args.duration {
+        Some(seconds) => file.repeated(planned(args.rate, seconds)),
+        None => file,
+    })
 }
 
 /// How many orders `seconds` take, one at least.

@@ -15,24 +15,26 @@ const AT_ONCE: usize = 16;
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What was captured, by order id, from the payment service's ledger. An order without a capture is
-/// not there. The provider's own ledger is the audit's to compare (Q3).
+/// What was captured, by order id, from the payment service's ledger, if there is one to ask. An
+/// order without a capture is not there. The provider's own ledger is the audit's to compare (Q3).
 ///
 /// # Errors
 /// The payment service cannot be asked.
 pub(super) async fn captured(
-    payment: &Peer,
+    payment: Option<&Peer>,
     outcomes: &[Outcome],
-) -> anyhow::Result<BTreeMap<String, i64>> {
+) -> anyhow::Result<Option<BTreeMap<String, i64>>> {
+    let Some(payment) = payment else { return Ok(None) };
     let client = PaymentServiceClient::new(payment.mesh.channel(&payment.url, "payment")?);
     let ids = outcomes.iter().filter_map(|outcome| Some(outcome.order.as_ref()?.id.clone()));
-    stream::iter(ids)
+    let captured = stream::iter(ids)
         .map(|id| one(client.clone(), id))
         .buffer_unordered(AT_ONCE)
         .try_filter_map(|payment| async move { Ok(payment) })
         .try_collect()
         .await
-        .context("the payments cannot be compared")
+        .context("the payments cannot be compared")?;
+    Ok(Some(captured))
 }
 
 async fn one(
