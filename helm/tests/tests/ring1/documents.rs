@@ -1,6 +1,6 @@
 //! What stands beside the chart and must agree with it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use portolan_chart_tests::{
     goldens,
@@ -134,4 +134,37 @@ fn every_image_of_ours_is_one_that_is_built() {
         });
     }
     findings.assert_none();
+}
+
+/// The text of all Rust files below a directory.
+fn rust_below(directory: &Path, text: &mut String) {
+    for entry in directory.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_below(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_trap_has_a_line_and_every_test_that_watches_one_is_there() {
+    let readme = fs::read_to_string(root().join("helm/tests/README.md")).unwrap();
+    for trap in 1..=25 {
+        assert!(readme.contains(&format!("\n| {trap} | ")), "trap {trap} is not watched");
+    }
+    let mut code = String::new();
+    rust_below(&root().join("helm/tests/tests"), &mut code);
+    rust_below(&root().join("services"), &mut code);
+    let names: Vec<_> = readme
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() > 2 && !word.contains([' ', '/', '.']))
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
 }
