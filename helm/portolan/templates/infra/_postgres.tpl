@@ -16,11 +16,11 @@ postgresql.conf: |
 pg_hba.conf: |
   # From within the pod, the user postgres of its system.
   local   all      all                   peer
-  # Vault and the Job that configures it: TLS and a password. Vault cannot change the password of a login that has a certificate too.
+  {{- if not .Values.vault.bundled.enabled }}
+  # A Vault outside has no certificate of this installation: TLS and a password, and nothing but making logins.
   hostssl postgres vault_admin 0.0.0.0/0 scram-sha-256
   hostssl postgres vault_admin ::/0      scram-sha-256
-  hostssl all      postgres    0.0.0.0/0 scram-sha-256
-  hostssl all      postgres    ::/0      scram-sha-256
+  {{- end }}
   # Everybody else: TLS, a certificate of this installation, and a password. Nothing else is let in.
   hostssl all      all         0.0.0.0/0 scram-sha-256 clientcert=verify-ca
   hostssl all      all         ::/0      scram-sha-256 clientcert=verify-ca

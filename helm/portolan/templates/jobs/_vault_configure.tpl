@@ -4,9 +4,17 @@ What the Job is told that brings Vault up to date.
 
 {{/* Whether the PostgreSQL server wants a certificate of its clients. Takes the root context. */}}
 {{- define "portolan.vaultConfigure.certificate" -}}
-{{- if and (include "portolan.vault.configured" .) .Values.postgres.external.enabled .Values.postgres.external.clientCertificate -}}
+{{- $postgres := .Values.postgres -}}
+{{- $asks := or $postgres.bundled.enabled (and $postgres.external.enabled $postgres.external.clientCertificate) -}}
+{{- if and (include "portolan.vault.configured" .) $asks -}}
 true
 {{- end -}}
+{{- end -}}
+
+{{/* The file that a PostgreSQL server's certificate is checked against. Takes the root context. */}}
+{{- define "portolan.vaultConfigure.postgresCa" -}}
+{{- $postgres := .Values.postgres -}}
+{{- ternary "/etc/portolan-ca/ca.crt" "/etc/portolan-postgres-ca/ca.crt" (or $postgres.bundled.enabled (not $postgres.external.caConfigMap)) -}}
 {{- end -}}
 
 {{/* Whether Vault has an authority that is none of our business. Takes the root context. */}}
@@ -71,7 +79,7 @@ workload:
 mount: {{ .Values.vault.mounts.database }}
 host: {{ include "portolan.postgres.host" . }}
 port: {{ include "portolan.postgres.port" . }}
-ca: {{ ternary "/etc/portolan-ca/ca.crt" "/etc/portolan-postgres-ca/ca.crt" (or $bundled (not $external.caConfigMap)) }}
+ca: {{ include "portolan.vaultConfigure.postgresCa" . }}
 superuser_password_file: /etc/portolan-postgres/superuser
 admin_password_file: /etc/portolan-postgres/vault_admin
 {{- if not $bundled }}
@@ -82,6 +90,11 @@ admin: {{ $external.admin }}
 {{- if include "portolan.vaultConfigure.certificate" . }}
 client_cert: /etc/portolan-client/tls.crt
 client_key: /etc/portolan-client/tls.key
+{{- if .Values.vault.bundled.enabled }}
+vault_ca: {{ include "portolan.vaultConfigure.postgresCa" . }}
+vault_cert: /etc/vault/tls/tls.crt
+vault_key: /etc/vault/tls/tls.key
+{{- end }}
 {{- end }}
 default_ttl: {{ .Values.secrets.database.defaultTtl }}
 max_ttl: {{ .Values.secrets.database.maxTtl }}

@@ -14,5 +14,6 @@ mod pods;
 mod ports;
 mod render;
 mod scaling;
+mod servers;
 mod support;
 mod upgrade;
