@@ -10,18 +10,20 @@ use crate::{
     pods,
 };
 
-/// One call of each gRPC service: refused or not, it changes nothing when its message is empty.
-const METHODS: [(&str, &str); 6] = [
+/// One call of each service at least: refused or not, it changes nothing when its message is empty.
+/// The provider speaks HTTP, and its 403 is what a gRPC client calls `PERMISSION_DENIED`.
+const METHODS: [(&str, &str); 7] = [
     ("order", "portolan.order.v1.OrderService/PlaceOrder"),
     ("order", "portolan.order.v1.OrderService/GetOrder"),
     ("inventory", "portolan.inventory.v1.InventoryService/Quote"),
     ("inventory", "portolan.inventory.v1.InventoryService/ImportProducts"),
     ("payment", "portolan.payment.v1.PaymentService/GetPayment"),
     ("notification", "portolan.notification.v1.NotificationService/ListNotifications"),
+    ("psp", "v1/captures"),
 ];
-const IDENTITIES: [&str; 5] = ["gateway", "order", "inventory", "payment", "notification"];
-/// Who may call nobody.
-const STRANGER: &str = "notification";
+const IDENTITIES: [&str; 6] = ["gateway", "order", "inventory", "payment", "notification", "psp"];
+/// Two are enough for every service to see a stranger.
+const QUICK: [&str; 2] = ["notification", "payment"];
 const LIMIT: Duration = Duration::from_mins(2);
 
 pub(super) async fn are_refused(options: &Options, cluster: &Cluster) -> anyhow::Result<String> {
@@ -31,7 +33,7 @@ pub(super) async fn are_refused(options: &Options, cluster: &Cluster) -> anyhow:
     let values = cluster.release_values().await?;
     let before = denied(cluster).await?;
     let mut refused = 0;
-    let identities = if options.quick { &[STRANGER][..] } else { &IDENTITIES };
+    let identities = if options.quick { &QUICK[..] } else { &IDENTITIES };
     for identity in identities {
         let questions: Vec<Question> = METHODS
             .iter()
@@ -50,7 +52,7 @@ pub(super) async fn are_refused(options: &Options, cluster: &Cluster) -> anyhow:
         .enumerate()
         .map(|(at, (service, method))| question(cluster, at, service, method, None))
         .collect();
-    ask(cluster, "probe-nobody", STRANGER, &nobody, true).await?;
+    ask(cluster, "probe-nobody", QUICK[0], &nobody, true).await?;
     let after = denied(cluster).await?;
     for (service, count) in &after {
         let was = before.get(service).copied().unwrap_or_default();
@@ -131,7 +133,7 @@ async fn ask(
 /// Refused calls so far, by service.
 async fn denied(cluster: &Cluster) -> anyhow::Result<BTreeMap<&'static str, f64>> {
     let mut denied = BTreeMap::new();
-    for service in ["order", "inventory", "payment"] {
+    for service in ["order", "inventory", "payment", "notification", "psp"] {
         let pods = cluster.ready_pods(service).await?;
         let pod = pods.first().with_context(|| format!("no pod of {service} is ready"))?;
         let samples = cluster.metrics(pods::name(pod)).await?;
