@@ -64,7 +64,7 @@ impl Balance {
         self.refresh().await?;
         let (mut tried, mut problem) = (Vec::new(), None);
         for _ in 0..ATTEMPTS {
-            let Some((address, instance)) = self.choose(&tried) else { break };
+            let Some((address, instance)) = self.choose_or_look(&tried).await else { break };
             let message = Message::from_parts(head.clone(), Full::new(body.clone()));
             match instance.call(&self.dialer, message).await {
                 Ok(response) => return Ok(response),
@@ -139,6 +139,16 @@ impl Balance {
         self.known().resolved = None;
     }
 
+    /// When all that are known have failed, others may have taken their place.
+    async fn choose_or_look(&self, tried: &[SocketAddr]) -> Option<(SocketAddr, Arc<Instance>)> {
+        let chosen = self.choose(tried);
+        if chosen.is_some() {
+            return chosen;
+        }
+        self.resolve().await.ok()?;
+        self.choose(tried)
+    }
+
     fn choose(&self, tried: &[SocketAddr]) -> Option<(SocketAddr, Arc<Instance>)> {
         let known = self.known();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +189,13 @@ mod tests {
     }
 
     fn balance(addresses: &[SocketAddr]) -> Arc<Balance> {
-        Arc::new(Balance::new(Uri::from_static("http://test:1"), Dialer::to(addresses)))
+        named(&Arc::new(Mutex::new(addresses.to_vec())))
+    }
+
+    /// Those behind a name, which may change.
+    fn named(addresses: &Arc<Mutex<Vec<SocketAddr>>>) -> Arc<Balance> {
+        let dialer = Dialer::to(Arc::clone(addresses));
+        Arc::new(Balance::new(Uri::from_static("http://test:1"), dialer))
     }
 
     /// Who answers to so many calls, one after the other, and how often.
@@ -217,6 +233,17 @@ mod tests {
         let drained = stopping.tasks.clone().shutdown(Duration::from_secs(5)).await;
         assert_eq!(drained, Drained::InTime);
         assert_eq!(answers(&balance, 10).await, BTreeMap::from([(first.to_string(), 10)]));
+    }
+
+    #[tokio::test]
+    async fn instances_that_have_all_been_replaced_cost_no_call() {
+        let ((old, first), (_new, second)) = (instance().await, instance().await);
+        let addresses = Arc::new(Mutex::new(vec![first]));
+        let balance = named(&addresses);
+        assert_eq!(answers(&balance, 1).await, BTreeMap::from([(first.to_string(), 1)]));
+        *addresses.lock().unwrap() = vec![second];
+        assert_eq!(old.tasks.clone().shutdown(Duration::from_secs(5)).await, Drained::InTime);
+        assert_eq!(answers(&balance, 10).await, BTreeMap::from([(second.to_string(), 10)]));
     }
 
     #[tokio::test]

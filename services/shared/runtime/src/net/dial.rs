@@ -16,13 +16,19 @@ use crate::{ConfigError, Tls};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where to find the component.
+#[derive(Clone, Debug)]
+enum Host {
+    Name(String, u16),
+    Address(SocketAddr),
+    #[cfg(test)]
+    Known(Arc<std::sync::Mutex<Vec<SocketAddr>>>),
+}
+
 /// Makes connections for HTTP/2 to one component: plain for `http://`, mutual TLS for `https://`.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    host: String,
-    port: u16,
-    /// Where to find the host, if its name says so.
-    fixed: Option<Vec<SocketAddr>>,
+    host: Host,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
@@ -43,22 +49,32 @@ impl Dialer {
         } else {
             None
         };
-        let fixed = host.parse().ok().map(|ip: IpAddr| vec![(ip, port).into()]);
-        Ok(Self { host, port, fixed, tls })
+        let host = match host.parse::<IpAddr>() {
+            Ok(ip) => Host::Address((ip, port).into()),
+            Err(_) => Host::Name(host, port),
+        };
+        Ok(Self { host, tls })
     }
 
     /// Without TLS to addresses that no name leads to.
     #[cfg(test)]
-    pub(crate) fn to(addresses: &[SocketAddr]) -> Self {
-        Self { host: String::new(), port: 0, fixed: Some(addresses.to_vec()), tls: None }
+    pub(crate) fn to(addresses: Arc<std::sync::Mutex<Vec<SocketAddr>>>) -> Self {
+        Self { host: Host::Known(addresses), tls: None }
     }
 
     /// The addresses behind the name: those of all instances, if the name has no address itself.
     pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Some(fixed) = &self.fixed {
-            return Ok(fixed.clone());
+        match &self.host {
+            Host::Name(name, port) => {
+                Ok(tokio::net::lookup_host((name.as_str(), *port)).await?.collect())
+            }
+            Host::Address(address) => Ok(vec![*address]),
+            #[cfg(test)]
+            Host::Known(addresses) => {
+                let addresses = addresses.lock().map_err(|_| io::ErrorKind::Other)?;
+                Ok(addresses.clone())
+            }
         }
-        Ok(tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect())
     }
 
     /// Connects to one of the addresses.
@@ -93,9 +109,6 @@ fn connector(config: &ClientConfig) -> TlsConnector {
 impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tls = self.tls.is_some();
-        f.debug_struct("Dialer")
-            .field("host", &self.host)
-            .field("tls", &tls)
-            .finish_non_exhaustive()
+        f.debug_struct("Dialer").field("host", &self.host).field("tls", &tls).finish()
     }
 }

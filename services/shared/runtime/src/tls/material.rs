@@ -59,7 +59,7 @@ pub fn check_roots(pem: &[u8]) -> Result<usize, TlsError> {
     root_store(pem).map(|store| store.len())
 }
 
-fn certified(
+pub(super) fn certified(
     pem: &[u8],
     provider: &CryptoProvider,
 ) -> Result<(CertifiedKey, OffsetDateTime), TlsError> {
@@ -149,7 +149,7 @@ impl Roots {
     }
 }
 
-fn root_store(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+pub(super) fn root_store(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|_| TlsError::Pem)?;

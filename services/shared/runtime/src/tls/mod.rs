@@ -6,6 +6,7 @@
 //! 1.3 only.
 
 mod config;
+mod files;
 mod handle;
 mod material;
 mod spiffe;
@@ -14,6 +15,7 @@ mod verify;
 use time::OffsetDateTime;
 
 pub use config::{Domain, TlsConfig};
+pub use files::{Changes, ClientFiles};
 pub use handle::Tls;
 pub use material::{check_identity, check_roots};
 pub use spiffe::{SpiffeError, SpiffeId};

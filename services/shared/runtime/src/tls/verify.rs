@@ -45,6 +45,20 @@ impl ResolvesClientCert for Shown {
     }
 }
 
+/// Shows one certificate, whatever the server asks for.
+#[derive(Debug)]
+pub(super) struct Always(pub(super) Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 /// Verifies those who call us.
 #[derive(Debug)]
 pub(super) struct CallerVerifier {
