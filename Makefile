@@ -23,6 +23,8 @@ endif
 ROLE ?= customer
 FILE ?= data/orders-week.csv
 RATE ?= 50
+SEED ?= 1
+MINUTES ?= 1
 
 .PHONY: help
 help: ## Shows this list.
@@ -66,6 +68,10 @@ replay: ## Places the orders of FILE at RATE a second and compares the outcome.
 .PHONY: audit
 audit: ## Checks the invariants over all databases.
 	@$(portolan) audit --state $(STATE) $(ARGS)
+
+.PHONY: faults
+faults: build ## Hurts a shop of its own under load by a schedule and audits it; SEED=1 MINUTES=1.
+	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(portolan) faults --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 ##@ The shop on a cluster
 

@@ -19,7 +19,7 @@ use sqlx::{
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Databases {
-    pub(super) order: String,
+    pub(crate) order: String,
     pub(super) inventory: String,
     pub(super) payment: String,
     pub(super) notification: String,
@@ -61,7 +61,7 @@ impl Databases {
     ///
     /// # Errors
     /// It is not there, or something else.
-    pub(super) fn read(file: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(file: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read(file)
             .with_context(|| format!("cannot read {} (is the shop up?)", file.display()))?;
         serde_json::from_slice(&text)
@@ -73,7 +73,7 @@ impl Databases {
     ///
     /// # Errors
     /// A file cannot be read, or the server does not let us in.
-    pub(super) async fn connect(&self, url: &str) -> anyhow::Result<PgConnection> {
+    pub(crate) async fn connect(&self, url: &str) -> anyhow::Result<PgConnection> {
         let options = self.options(url)?;
         let (host, port) = (options.get_host().to_owned(), options.get_port());
         options.connect().await.with_context(|| format!("no connection to {host}:{port}"))

@@ -25,18 +25,23 @@ mod requests;
 mod sources;
 mod topics;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
 use invariants::Rules;
-use report::{Report, Verdict};
+use report::Verdict;
 use sources::Snapshot;
 
 use crate::{cli::StateArg, cluster::config::Config, local::StateDir, out};
 
 pub(crate) use databases::Databases;
+pub(crate) use report::Report;
 pub(crate) use topics::Kafka;
 
 /// How long to wait before looking again.
@@ -126,6 +131,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Audits a local installation as soon as it has come to rest, after `patience` at the latest.
+/// `requests` says what its customers asked for.
+///
+/// # Errors
+/// The auditor could not look.
+pub(crate) async fn at_rest(
+    state: &StateDir,
+    requests: &Path,
+    patience: Duration,
+) -> anyhow::Result<Report> {
+    let databases = Databases::read(&state.databases())?;
+    let kafka = Kafka::beside(&databases, brokers(state)?, String::new());
+    let rules = Rules {
+        open_order_limit: 0,
+        explained_dead_letters: false,
+        attempts: Some(requests::read(requests)?),
+        fences: sources::fences(&databases).await?,
+    };
+    settle(&databases, &kafka, &rules, patience).await
+}
+
 async fn audit(args: &Args) -> anyhow::Result<Report> {
     let (databases, kafka) = args.sources()?;
     let rules = Rules {
@@ -186,6 +212,15 @@ fn notes(all: &Snapshot) -> Vec<String> {
     truncated.chain(all.provider.is_none().then(unread).map(str::to_owned)).collect()
 }
 
+/// The broker of the running local installation, or where it would be.
+fn brokers(state: &StateDir) -> anyhow::Result<String> {
+    let running = state.running()?;
+    let kafka = running
+        .as_ref()
+        .and_then(|record| record.rows.iter().find(|process| process.name == "kafka"));
+    Ok(format!("127.0.0.1:{}", kafka.map_or(KAFKA_PORT, |process| process.port)))
+}
+
 impl Args {
     fn sources(&self) -> anyhow::Result<(Databases, Kafka)> {
         let Some(file) = &self.config else {
@@ -203,11 +238,7 @@ impl Args {
         if let Some(brokers) = &self.brokers {
             return Ok(brokers.clone());
         }
-        let running = StateDir::at(&self.state.state)?.running()?;
-        let kafka = running
-            .as_ref()
-            .and_then(|record| record.rows.iter().find(|process| process.name == "kafka"));
-        Ok(format!("127.0.0.1:{}", kafka.map_or(KAFKA_PORT, |process| process.port)))
+        brokers(&StateDir::at(&self.state.state)?)
     }
 
     fn databases(&self) -> anyhow::Result<Databases> {

@@ -62,7 +62,7 @@ pub(super) enum Verdict {
 
 /// Everything the auditor has to say.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// How it ended.
     pub(super) verdict: Verdict,
     /// Whether only what holds at any time was checked.
@@ -96,6 +96,17 @@ impl Report {
     /// Whether an invariant that must hold at any time is broken.
     pub(super) fn breaks_at_any_time(&self) -> bool {
         self.findings.iter().any(|finding| finding.id.starts_with('I') && finding.violations > 0)
+    }
+
+    /// Every violation, and what was not at rest, a line each; empty when all is well.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let broken = self.findings.iter().filter(|finding| finding.violations > 0);
+        let lines = broken.flat_map(|finding| {
+            let Finding { id, violations, first, .. } = finding;
+            first.iter().map(move |offender| format!("{id} ({violations}): {offender}"))
+        });
+        let unfinished = self.unfinished.iter().map(|work| format!("not at rest: {work}"));
+        lines.chain(unfinished).collect()
     }
 
     /// The report as text.

@@ -35,6 +35,8 @@ mod up;
 
 pub(crate) use args::UpArgs;
 pub(crate) use certificates::{LOAD, SEED};
+pub(crate) use process::Identity;
+pub(crate) use record::{HostRecord, Row, State as RowState};
 pub(crate) use services::{AUDIENCE, ISSUER, Role};
 pub(crate) use state::{StateDir, random_bytes};
 pub(crate) use status::status;

@@ -28,10 +28,10 @@ struct Line {
 
 /// An order to be placed: the lines of an invoice, merged by SKU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Order {
+pub(crate) struct Order {
     pub(super) invoice: String,
-    pub(super) customer: String,
-    pub(super) lines: BTreeMap<String, u32>,
+    pub(crate) customer: String,
+    pub(crate) lines: BTreeMap<String, u32>,
     /// What the lines cost at the catalogue's prices, in minor units.
     pub(super) catalogue_minor: i64,
     /// What they cost then.
@@ -44,8 +44,8 @@ pub(super) struct Order {
 
 /// What the file says, as far as it is replayed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Orders {
-    pub(super) placed: Vec<Order>,
+pub(crate) struct Orders {
+    pub(crate) placed: Vec<Order>,
     /// Lines before merging.
     pub(super) lines: u64,
     /// What the lines cost then, in minor units.
@@ -64,7 +64,7 @@ impl Orders {
     ///
     /// # Errors
     /// The file cannot be read, or names a product that the catalogue does not have.
-    pub(super) fn read(
+    pub(crate) fn read(
         file: Option<&Path>,
         limit: usize,
         catalogue: &Catalogue,

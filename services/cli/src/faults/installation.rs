@@ -1,0 +1,148 @@
+//! An installation of our own, run by the app host like any other.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use nix::sys::signal::Signal;
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    catalogue::{Catalogue, Product},
+    local::{HostRecord, Identity, Row, RowState, StateDir},
+    mesh::Mesh,
+    seed,
+};
+
+/// What makes a minute long enough: orders that wait for ever end soon, the provider's late answers
+/// come soon, and a silent member of a group is given up as soon as the broker allows.
+const SETTINGS: [&str; 9] = [
+    "order.orders.deadline_secs=20",
+    "order.kafka.session_timeout_ms=6000",
+    "inventory.kafka.session_timeout_ms=6000",
+    "payment.kafka.session_timeout_ms=6000",
+    "notification.kafka.session_timeout_ms=6000",
+    "payment.psp.timeout_ms=1000",
+    "payment.psp.retry_base_ms=100",
+    "payment.psp.retry_cap_ms=2000",
+    "psp.late_ms=1500",
+];
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Debug)]
+pub(super) struct Installation {
+    state: StateDir,
+    program: PathBuf,
+}
+
+impl Installation {
+    /// Starts one with empty databases and two replicas of every service.
+    ///
+    /// # Errors
+    /// It does not start: what the app host says.
+    pub(super) async fn start(state: &Path, port_offset: u16) -> anyhow::Result<Self> {
+        let this = Self { state: StateDir::at(state)?, program: std::env::current_exe()? };
+        let mut up = this.command("up");
+        up.args(["--detach", "--reset", "--no-seed", "--replicas", "2"]);
+        up.args(["--port-offset", &port_offset.to_string()]);
+        up.args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
+        let status = up.status().await.context("cannot start the app host")?;
+        ensure!(status.success(), "the installation in {} does not start", state.display());
+        Ok(this)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(name).arg("--state").arg(self.state.root());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    pub(super) const fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Loads the catalogue, with as many pieces of each product as `quantity` says.
+    pub(super) async fn stock(
+        &self,
+        catalogue: &Catalogue,
+        quantity: impl Fn(&Product) -> i64,
+    ) -> anyhow::Result<()> {
+        let inventory = self.record()?.inventory;
+        seed::import(&Mesh::open(None)?, &inventory, catalogue, quantity).await.map(|_| ())
+    }
+
+    pub(super) fn record(&self) -> anyhow::Result<HostRecord> {
+        self.state.running()?.context("the app host is gone")
+    }
+
+    pub(super) fn row(&self, name: &str) -> anyhow::Result<Row> {
+        let row = self.record()?.rows.into_iter().find(|row| row.name == name);
+        row.with_context(|| format!("there is no {name}"))
+    }
+
+    /// The process that is called `name`, waiting for it if it is just being started again.
+    pub(super) async fn process(&self, name: &str) -> anyhow::Result<Identity> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            if let Some(process) = self.row(name)?.process.filter(Identity::alive) {
+                return Ok(process);
+            }
+            ensure!(Instant::now() < deadline, "{name} does not run");
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until everything is ready.
+    ///
+    /// # Errors
+    /// Something is not: what.
+    pub(super) async fn ready(&self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let rows = self.record()?.rows;
+            let missing: Vec<String> = rows
+                .into_iter()
+                .filter(|row| row.state != RowState::Ready)
+                .map(|row| format!("{} is {}", row.name, row.state.name()))
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("after {} s {}", patience.as_secs(), missing.join(", "));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Lets go on whatever was stopped.
+    pub(super) fn thaw(&self) -> anyhow::Result<()> {
+        for row in self.record()?.rows {
+            if let Some(process) = row.process {
+                process.signal_group(Signal::SIGCONT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it; with `forget` nothing of it is left.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub(super) async fn stop(&self, forget: bool) -> anyhow::Result<()> {
+        let _gone = self.thaw();
+        let status = self.command("down").status().await?;
+        ensure!(status.success(), "the installation does not stop");
+        if forget {
+            std::fs::remove_dir_all(self.state.root())?;
+        }
+        Ok(())
+    }
+}
