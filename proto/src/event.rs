@@ -50,6 +50,16 @@ macro_rules! events {
             const TOPIC: Topic = Topic::$topic;
         })*
 
+        /// The full name of the message of an event type.
+        pub(crate) fn message_name(event_type: &str) -> Option<&'static str> {
+            match event_type {
+                $(concat!("portolan.", $name, ".v1") => {
+                    Some(concat!("portolan.events.v1.", stringify!($message)))
+                })*
+                _ => None,
+            }
+        }
+
         /// Every event type with its topic.
         pub const EVENT_TYPES: &[(&str, Topic)] =
             &[$((concat!("portolan.", $name, ".v1"), Topic::$topic)),*];

@@ -2,9 +2,11 @@
 //! the [`Event`] trait that ties each event message to its CloudEvents type and its topic.
 
 mod event;
+mod json;
 mod redacted;
 
 pub use event::{EVENT_TYPES, Event, TOPICS, Topic};
+pub use json::event_json;
 
 /// `portolan.common.v1`: types that every service shares.
 pub mod common {
@@ -40,5 +42,11 @@ pub mod notification {
 pub mod events {
     pub mod v1 {
         tonic::include_proto!("portolan.events.v1");
+    }
+}
+/// `portolan.ops.v1`: what an operator can do with dead letters.
+pub mod ops {
+    pub mod v1 {
+        tonic::include_proto!("portolan.ops.v1");
     }
 }

@@ -20,10 +20,10 @@ use crate::{
 
 /// How long a batch's transaction may take: several statements' timeouts, and the bound where the
 /// server cannot keep one because the connection is dead.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Where the inbox rows of malformed records go: a day in the default partition for ever.
-const MALFORMED_DAY: Date = time::macros::date!(1970 - 01 - 01);
+pub(crate) const MALFORMED_DAY: Date = time::macros::date!(1970 - 01 - 01);
 
 /// A record with what its envelope says.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ impl<H: Handler> Processor<H> {
         for delivery in fresh {
             match &delivery.record {
                 Err(Malformed(reason)) => {
-                    let verdict = Verdict::new("malformed_envelope", reason);
+                    let verdict = Verdict::new(dead_letter::MALFORMED, reason);
                     self.bury(tx, delivery, &verdict).await?;
                 }
                 Ok(record) if delivery.day < oldest => self.skip(record),

@@ -6,9 +6,14 @@ use portolan_proto::{
 };
 use prost::Message as _;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
-    batch::Delivery, envelope::HeaderMap, handler::Group, inbox, outbox, topics::dead_letter_topic,
+    batch::Delivery,
+    envelope::{HeaderMap, Raw},
+    handler::Group,
+    inbox, outbox,
+    topics::dead_letter_topic,
 };
 
 /// Whatever a record brings along, its dead letter must fit into a Kafka message and an index, or
@@ -19,6 +24,9 @@ const MAX_HEADER: usize = 1_024;
 const MAX_HEADERS: usize = 64;
 const MAX_DETAIL: usize = 500;
 const MAX_KEY: usize = 256;
+
+/// The reason of a record whose envelope cannot be read.
+pub(crate) const MALFORMED: &str = "malformed_envelope";
 
 /// Why a record is dead.
 #[derive(Clone, Debug)]
@@ -47,8 +55,8 @@ fn shorten(text: &str, most: usize) -> String {
 }
 
 /// The key as far as an index can hold it; a sound key is always whole.
-fn short_key(delivery: &Delivery) -> Vec<u8> {
-    delivery.raw.key.iter().copied().take(MAX_KEY).collect()
+fn short_key(raw: &Raw) -> Vec<u8> {
+    raw.key.iter().copied().take(MAX_KEY).collect()
 }
 
 /// Buries a record in the transaction that marks its inbox row: the original goes to `parked`,
@@ -71,7 +79,12 @@ pub(crate) async fn bury(
         .execute(&mut *conn)
         .await?;
     }
-    publish(conn, group, delivery, verdict).await?;
+    let redacted = match &delivery.record {
+        Ok(record) => redact(&record.event_type, &delivery.raw.payload),
+        // Nobody knows what is in it, so it may hold a card token.
+        Err(_) => Vec::new(),
+    };
+    publish(conn, group, &delivery.raw, delivery.inbox_id, redacted, verdict).await?;
     inbox::set_status(conn, group, &[delivery], "dead").await
 }
 
@@ -101,7 +114,7 @@ async fn park(
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              ON CONFLICT (grp, event_id) DO NOTHING",
             group.id,
-            short_key(delivery),
+            short_key(raw),
             delivery.inbox_id,
             raw.topic,
             raw.partition,
@@ -117,13 +130,41 @@ async fn park(
     Ok(())
 }
 
+/// Publishes the dead letter of an event that waited behind another and turned out to be one.
+pub(crate) async fn publish_parked(
+    conn: &mut PgConnection,
+    group: Group,
+    raw: &Raw,
+    event_id: Uuid,
+    verdict: &Verdict,
+) -> Result<(), sqlx::Error> {
+    let event_type = raw.headers.get("ce_type").map_or("", String::as_str);
+    let redacted = redact(event_type, &raw.payload);
+    publish(conn, group, raw, event_id, redacted, verdict).await
+}
+
 async fn publish(
     conn: &mut PgConnection,
     group: Group,
-    delivery: &Delivery,
+    raw: &Raw,
+    event_id: Uuid,
+    mut payload: Vec<u8>,
     verdict: &Verdict,
 ) -> Result<(), sqlx::Error> {
-    let raw = &delivery.raw;
+    let headers = headers(group, raw, verdict);
+    payload.truncate(MAX_PAYLOAD);
+    let row = outbox::Row {
+        event_id,
+        topic: &dead_letter_topic(group.name),
+        key: short_key(raw),
+        headers: &headers,
+        payload: &payload,
+    };
+    outbox::insert_rows(conn, std::iter::once(row)).await
+}
+
+/// The record's own, among them its `traceparent`, and why and where it died.
+fn headers(group: Group, raw: &Raw, verdict: &Verdict) -> HeaderMap {
     let mut headers: HeaderMap = raw
         .headers
         .iter()
@@ -138,20 +179,7 @@ async fn publish(
         ("dlq_partition".to_owned(), raw.partition.to_string()),
         ("dlq_offset".to_owned(), raw.offset.to_string()),
     ]);
-    let mut payload = match &delivery.record {
-        Ok(record) => redact(&record.event_type, &raw.payload),
-        // Nobody knows what is in it, so it may hold a card token.
-        Err(_) => Vec::new(),
-    };
-    payload.truncate(MAX_PAYLOAD);
-    let row = outbox::Row {
-        event_id: delivery.inbox_id,
-        topic: &dead_letter_topic(group.name),
-        key: short_key(delivery),
-        headers: &headers,
-        payload: &payload,
-    };
-    outbox::insert_rows(conn, std::iter::once(row)).await
+    headers
 }
 
 /// The payload without the card token. What claims to be such a message and cannot be read is

@@ -66,11 +66,18 @@ pub(crate) async fn lock_keys(
     group: Group,
     deliveries: &[&Delivery],
 ) -> Result<(), sqlx::Error> {
+    lock(conn, group, deliveries.iter().map(|d| d.raw.key.as_slice())).await
+}
+
+/// The same for keys alone.
+pub(crate) async fn lock<'a>(
+    conn: &mut PgConnection,
+    group: Group,
+    keys: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), sqlx::Error> {
     let seed = u64::from(group.id.unsigned_abs());
-    let locks: BTreeSet<i64> = deliveries
-        .iter()
-        .map(|d| i64::from_ne_bytes(xxh3_64_with_seed(&d.raw.key, seed).to_ne_bytes()))
-        .collect();
+    let locks: BTreeSet<i64> =
+        keys.map(|key| i64::from_ne_bytes(xxh3_64_with_seed(key, seed).to_ne_bytes())).collect();
     let locks: Vec<i64> = locks.into_iter().collect();
     // An aggregate over a sub-select in order: the locks are taken row by row, sorted.
     sqlx::query_scalar!(

@@ -29,6 +29,7 @@ mod error;
 mod handler;
 mod inbox;
 mod kafka;
+pub mod ops;
 pub mod outbox;
 mod partitions;
 mod relay;

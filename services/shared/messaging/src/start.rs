@@ -5,8 +5,13 @@ use portolan_runtime::{Check, Context, DatabaseConfig, database};
 use sqlx::{PgPool, migrate::Migrator};
 
 use crate::{
-    Group, Handler, KafkaConfig, MIGRATOR, Relay, Waker, broker::Broker, consumer::spawn_members,
-    kafka::Kafka, partitions::maintain_partitions, topics,
+    Group, Handler, KafkaConfig, MIGRATOR, Relay, Waker,
+    broker::Broker,
+    consumer::spawn_members,
+    kafka::Kafka,
+    ops::{self, DeadLetters},
+    partitions::maintain_partitions,
+    topics,
 };
 
 /// Brings a service's database to the schema of its own migrations and of this crate's.
@@ -75,6 +80,24 @@ impl Messaging {
         broker.wait().await?;
         broker.watch(ctx);
         spawn_members(ctx, &self.pool, &self.kafka, group, topics, &handler, &self.waker)?;
+        ops::watch(ctx, self.pool.clone(), group);
         Ok(())
+    }
+
+    /// What an operator can do with the group's dead letters, with the handler that
+    /// [`Self::consume`] has.
+    pub fn dead_letters<H: Handler>(
+        &self,
+        ctx: &Context,
+        group: Group,
+        handler: Arc<H>,
+    ) -> DeadLetters<H> {
+        DeadLetters {
+            pool: self.pool.clone(),
+            group,
+            handler,
+            clock: Arc::clone(&ctx.clock),
+            waker: self.waker.clone(),
+        }
     }
 }

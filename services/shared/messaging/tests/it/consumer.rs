@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::support::{Bench, PANIC, PATIENCE, POISON, count};
 
 /// Delivers records again, exactly as they were.
-async fn deliver_again(bench: &Bench, records: &[TestRecord]) {
+pub(crate) async fn deliver_again(bench: &Bench, records: &[TestRecord]) {
     for record in records {
         let headers: Vec<(&str, &str)> = record
             .headers
@@ -22,7 +22,7 @@ async fn deliver_again(bench: &Bench, records: &[TestRecord]) {
 }
 
 /// Publishes one more event and waits for it: everything before it has been dealt with.
-async fn settle(bench: &Bench, key: OrderId) {
+pub(crate) async fn settle(bench: &Bench, key: OrderId) {
     let before = bench.applied(key).await.len();
     bench.commit(&[bench.event(key, "u")]).await;
     eventually(PATIENCE, "the last event is applied", async || {

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,13 +12,14 @@ use std::{
 use portolan_kernel::{IdGen as _, OrderId};
 use portolan_messaging::{
     Group, Handler, HandlerError, Kafka, KafkaConfig, MIGRATOR, Outgoing, Record, Relay, open,
-    outbox,
+    ops::DeadLetters, outbox,
 };
 use portolan_proto::{TOPICS, Topic, events::v1::OrderConfirmed};
 use portolan_runtime::{Context, database, telemetry::TraceContext};
 use portolan_testkit::{SeqIds, TestDb, TestKafka, TestRecord, context, eventually};
 use sqlx::{Executor as _, PgConnection, PgPool};
 use time::OffsetDateTime;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use crate::roles::{self, OWNER, RUNTIME};
@@ -27,6 +28,7 @@ pub(crate) const GROUP: Group = Group { id: 9, name: "test" };
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const POISON: &str = "poison";
 pub(crate) const PANIC: &str = "panic";
+pub(crate) const GATE: &str = "gate";
 
 /// A service's process and its database, as a member of the runtime role sees it.
 pub(crate) struct Shop {
@@ -35,6 +37,36 @@ pub(crate) struct Shop {
     pub(crate) ids: SeqIds,
     pool: PgPool,
     versions: AtomicI64,
+    pub(crate) bug: Arc<Bug>,
+}
+
+/// What makes the handler refuse poison, and what it waits for.
+#[derive(Debug)]
+pub(crate) struct Bug {
+    fixed: AtomicBool,
+    arrived: Notify,
+    gate: Semaphore,
+}
+
+impl Bug {
+    fn new() -> Self {
+        Self { fixed: AtomicBool::new(false), arrived: Notify::new(), gate: Semaphore::new(0) }
+    }
+
+    /// From now on poison is applied like anything else.
+    pub(crate) fn fix(&self) {
+        self.fixed.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until the handler stands before an event of the user [`GATE`].
+    pub(crate) async fn at_gate(&self) {
+        tokio::time::timeout(PATIENCE, self.arrived.notified()).await.unwrap();
+    }
+
+    /// Lets it through, now and ever after.
+    pub(crate) fn open_gate(&self) {
+        self.gate.close();
+    }
 }
 
 impl Shop {
@@ -50,7 +82,8 @@ impl Shop {
             .unwrap();
         owner.close().await;
         let pool = database::connect(&ctx, &roles::config(&db, RUNTIME)).await.unwrap();
-        Self { db, ctx, ids: SeqIds::new(), pool, versions: 0.into() }
+        let bug = Arc::new(Bug::new());
+        Self { db, ctx, ids: SeqIds::new(), pool, versions: 0.into(), bug }
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -58,11 +91,17 @@ impl Shop {
     }
 
     /// What a service does at its start. The handler fails that often before it succeeds.
-    pub(crate) async fn start(&self, kafka: &KafkaConfig, failures: usize) -> anyhow::Result<()> {
+    pub(crate) async fn start(
+        &self,
+        kafka: &KafkaConfig,
+        failures: usize,
+    ) -> anyhow::Result<DeadLetters<Applier>> {
         let database = roles::config(&self.db, RUNTIME);
-        let handler = Arc::new(Applier { failures: AtomicUsize::new(failures) });
+        let (failures, bug) = (AtomicUsize::new(failures), Arc::clone(&self.bug));
+        let handler = Arc::new(Applier { failures, bug });
         let messaging = open(&self.ctx, &database, kafka, &MIGRATOR, true).await?;
-        messaging.consume(&self.ctx, GROUP, &[Topic::Order], handler).await
+        messaging.consume(&self.ctx, GROUP, &[Topic::Order], Arc::clone(&handler)).await?;
+        Ok(messaging.dead_letters(&self.ctx, GROUP, handler))
     }
 
     pub(crate) fn event(&self, key: OrderId, user: &str) -> Outgoing {
@@ -132,8 +171,8 @@ impl Bench {
         Relay::new(self.pool().clone(), &kafka).unwrap().spawn(&self.ctx);
     }
 
-    pub(crate) async fn start_consumer(&self, failures: usize) {
-        self.start(&self.config, failures).await.unwrap();
+    pub(crate) async fn start_consumer(&self, failures: usize) -> DeadLetters<Applier> {
+        self.start(&self.config, failures).await.unwrap()
     }
 
     pub(crate) async fn published(&self) -> Vec<TestRecord> {
@@ -161,8 +200,10 @@ pub(crate) async fn count(pool: &PgPool, sql: &'static str) -> i64 {
 }
 
 /// Writes down what it is given; fails as a database would, or refuses poison.
-struct Applier {
+#[derive(Debug)]
+pub(crate) struct Applier {
     failures: AtomicUsize,
+    bug: Arc<Bug>,
 }
 
 impl Handler for Applier {
@@ -177,7 +218,12 @@ impl Handler for Applier {
                 .execute(&mut *tx)
                 .await?;
             assert_ne!(message.user_id, PANIC);
-            if message.user_id == POISON {
+            if message.user_id == GATE {
+                self.bug.arrived.notify_one();
+                // An error says that the gate is open for good.
+                let _ = self.bug.gate.acquire().await;
+            }
+            if message.user_id == POISON && !self.bug.fixed.load(Ordering::SeqCst) {
                 return Err(HandlerError::impossible("test", "poison"));
             }
         }

@@ -1,0 +1,434 @@
+//! What an operator does about dead letters.
+#![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
+
+use portolan_kernel::OrderId;
+use portolan_messaging::{
+    Outgoing,
+    ops::{DeadLetters, KeyResult, OpsError, Outcome, STEP, Target, Warrant},
+};
+use portolan_proto::{
+    Topic,
+    ops::v1::{
+        self as pb, dead_letter_service_server::DeadLetterService as _, selection::Target as Chosen,
+    },
+};
+use portolan_testkit::eventually;
+use tonic::{Code, Request};
+use uuid::Uuid;
+
+use crate::{
+    consumer::{deliver_again, settle},
+    support::{Applier, Bench, GATE, PANIC, PATIENCE, POISON, count},
+};
+
+type Ops = DeadLetters<Applier>;
+
+fn olga() -> Warrant {
+    Warrant { operator: "olga".to_owned(), reason: "the cause is fixed".to_owned() }
+}
+
+/// A queue of one key: an event for each user, of which the first must be refused.
+async fn queue(bench: &Bench, users: &[&str]) -> (Ops, OrderId) {
+    let key = bench.key();
+    let events: Vec<Outgoing> = users.iter().map(|user| bench.event(key, user)).collect();
+    bench.commit(&events).await;
+    let ops = bench.start_consumer(0).await;
+    parked(bench, users.len()).await;
+    bench.outbox_empty().await;
+    (ops, key)
+}
+
+/// Waits until that many events are set aside.
+async fn parked(bench: &Bench, events: usize) {
+    eventually(PATIENCE, "the events are set aside", async || {
+        let set_aside = count(bench.pool(), "SELECT count(*) FROM parked").await;
+        (usize::try_from(set_aside).unwrap() == events).then_some(())
+    })
+    .await;
+}
+
+async fn redrive(ops: &Ops, key: OrderId) -> Result<KeyResult, OpsError> {
+    ops.redrive(&Target::Key(key.to_string()), &olga()).await
+}
+
+/// Everything about the queue, to see whether it changed.
+async fn everything(bench: &Bench) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT p::text FROM parked AS p UNION ALL SELECT k::text FROM parked_key AS k
+         UNION ALL SELECT i::text FROM inbox AS i UNION ALL SELECT a::text FROM applied AS a
+         ORDER BY 1",
+    )
+    .fetch_all(bench.pool())
+    .await
+    .unwrap()
+}
+
+/// The ids of the queue, in order.
+async fn ids(bench: &Bench) -> Vec<Uuid> {
+    let ids = sqlx::query_scalar("SELECT event_id FROM parked ORDER BY seq");
+    ids.fetch_all(bench.pool()).await.unwrap()
+}
+
+/// What the trail says: event and outcome, in order.
+async fn trail(bench: &Bench) -> Vec<(Uuid, String)> {
+    sqlx::query_as("SELECT event_id, outcome FROM dead_letter_action ORDER BY seq")
+        .fetch_all(bench.pool())
+        .await
+        .unwrap()
+}
+
+/// Ends the database sessions of whoever holds a key's lock, as a crash would.
+async fn crash(bench: &Bench) {
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+                 WHERE locktype = 'advisory' AND granted
+                     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let ended: i64 = sqlx::query_scalar(ended).fetch_one(bench.db.pool()).await.unwrap();
+    assert_eq!(ended, 1, "exactly the redrive holds a lock");
+}
+
+async fn inbox_has(bench: &Bench, id: Uuid, status: &str) -> bool {
+    let found: Option<String> = sqlx::query_scalar("SELECT status FROM inbox WHERE event_id = $1")
+        .bind(id)
+        .fetch_optional(bench.pool())
+        .await
+        .unwrap();
+    found.as_deref() == Some(status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_applies_the_dead_letter_and_what_waits_behind_it_in_order() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u", "u", "u", "u"]).await;
+    let waited = ids(&bench).await;
+    let records = bench.published().await;
+    bench.bug.fix();
+    let done = redrive(&ops, key).await.unwrap();
+    assert_eq!((done.outcome, done.applied, done.waiting), (Outcome::Applied, 5, 0));
+    assert_eq!(bench.applied(key).await, waited);
+    for table in ["SELECT count(*) FROM parked", "SELECT count(*) FROM parked_key"] {
+        assert_eq!(count(bench.pool(), table).await, 0, "{table}");
+    }
+    let expected: Vec<_> = waited.iter().map(|id| (*id, "applied".to_owned())).collect();
+    assert_eq!(trail(&bench).await, expected);
+    for id in &waited {
+        assert!(inbox_has(&bench, *id, "done").await);
+    }
+
+    // The key goes on, what is delivered again is known, and nothing was published again.
+    settle(&bench, key).await;
+    deliver_again(&bench, &records).await;
+    settle(&bench, key).await;
+    assert_eq!(bench.applied(key).await.len(), 7);
+    assert_eq!(bench.published().await.len(), 5 + 1 + 5 + 1);
+    assert_eq!(bench.kafka.consume_named("portolan.dlq.test.v1").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_redrive_finds_nothing_and_two_at_once_apply_every_event_once() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u", "u"]).await;
+    let waited = ids(&bench).await;
+    bench.bug.fix();
+    let (one, other) = tokio::join!(redrive(&ops, key), redrive(&ops, key));
+    assert_eq!(usize::from(one.is_ok()) + usize::from(other.is_ok()), 1, "{one:?} {other:?}");
+    assert!(matches!(redrive(&ops, key).await, Err(OpsError::NotFound)));
+    assert_eq!(bench.applied(key).await, waited);
+    assert_eq!(trail(&bench).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_still_refused_changes_nothing_and_the_answer_says_why() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u"]).await;
+    let before = everything(&bench).await;
+    let done = redrive(&ops, key).await.unwrap();
+    let Outcome::Refused(fault) = done.outcome else { panic!("{done:?}") };
+    assert_eq!(
+        (fault.reason.as_str(), done.applied, done.waiting),
+        ("impossible_transition", 0, 1)
+    );
+    assert_eq!(everything(&bench).await, before);
+    assert_eq!(trail(&bench).await, [(fault.event_id, "refused".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_behind_a_dead_letter_that_is_refused_becomes_the_dead_letter() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u", PANIC, "u"]).await;
+    let waited = ids(&bench).await;
+    bench.bug.fix();
+    let done = redrive(&ops, key).await.unwrap();
+    let Outcome::Stopped(fault) = &done.outcome else { panic!("{done:?}") };
+    assert_eq!((fault.event_id, fault.reason.as_str()), (waited[2], "panicked"));
+    assert_eq!((done.applied, done.waiting), (2, 1));
+    assert_eq!(bench.applied(key).await, waited[..2]);
+    assert!(inbox_has(&bench, waited[2], "dead").await);
+    bench.outbox_empty().await;
+    let letters = bench.kafka.consume_named("portolan.dlq.test.v1").await;
+    let reasons: Vec<_> = letters.iter().map(|letter| letter.header("dlq_reason")).collect();
+    assert_eq!(reasons, [Some("impossible_transition"), Some("panicked")]);
+
+    // It can be given up: what waits behind it is applied.
+    let done = ops.give_up(&Target::Event(waited[2]), &olga()).await.unwrap();
+    assert_eq!((done.outcome, done.applied, done.waiting), (Outcome::Applied, 1, 0));
+    assert_eq!(bench.applied(key).await, [waited[0], waited[1], waited[3]]);
+    assert!(inbox_has(&bench, waited[2], "dropped").await);
+    let outcomes: Vec<String> = trail(&bench).await.into_iter().map(|(_, what)| what).collect();
+    assert_eq!(outcomes, ["applied", "applied", "dead", "dropped", "applied"]);
+
+    // A dropped event that is delivered again stays dropped.
+    deliver_again(&bench, &bench.published().await).await;
+    settle(&bench, key).await;
+    assert_eq!(bench.applied(key).await.len(), 4);
+    assert_eq!(count(bench.pool(), "SELECT count(*) FROM parked").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_waits_can_be_neither_redriven_nor_dropped_before_what_it_waits_for() {
+    let bench = Bench::new().await;
+    let (ops, _) = queue(&bench, &[POISON, "u"]).await;
+    let waited = ids(&bench).await;
+    let before = everything(&bench).await;
+    bench.bug.fix();
+    let second = Target::Event(waited[1]);
+    for refused in [ops.redrive(&second, &olga()).await, ops.give_up(&second, &olga()).await] {
+        let Err(OpsError::NotFirst { first }) = refused else { panic!("{refused:?}") };
+        assert_eq!(first, waited[0]);
+    }
+    assert_eq!(everything(&bench).await, before);
+    assert_eq!(trail(&bench).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_in_the_middle_of_a_redrive_changes_nothing() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u", GATE, "u"]).await;
+    let waited = ids(&bench).await;
+    let before = everything(&bench).await;
+    bench.bug.fix();
+    let (result, ()) = tokio::join!(redrive(&ops, key), async {
+        bench.bug.at_gate().await;
+        crash(&bench).await;
+        bench.bug.open_gate();
+    });
+    assert!(matches!(result, Err(OpsError::NotNow(_))), "{result:?}");
+    assert_eq!(everything(&bench).await, before);
+    assert_eq!(trail(&bench).await, []);
+    let done = redrive(&ops, key).await.unwrap();
+    assert_eq!((done.outcome, done.applied), (Outcome::Applied, 4));
+    assert_eq!(bench.applied(key).await, waited);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_arrive_during_a_redrive_come_after_what_was_set_aside() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, GATE, "u"]).await;
+    let other = bench.key();
+    bench.bug.fix();
+    let (done, ()) = tokio::join!(redrive(&ops, key), async {
+        bench.bug.at_gate().await;
+        bench.commit(&[bench.event(key, "u"), bench.event(key, "u")]).await;
+        bench.outbox_empty().await;
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        eventually(PATIENCE, "the consumer waits for the key", async || {
+            (count(bench.db.pool(), waiting).await == 1).then_some(())
+        })
+        .await;
+        bench.bug.open_gate();
+    });
+    assert_eq!(done.unwrap().outcome, Outcome::Applied);
+    settle(&bench, other).await;
+    eventually(PATIENCE, "the late ones are applied", async || {
+        (bench.applied(key).await.len() == 5).then_some(())
+    })
+    .await;
+    let applied = bench.applied(key).await;
+    assert!(applied.is_sorted(), "ids count upwards, so this is the order of the commits");
+    assert_eq!(count(bench.pool(), "SELECT count(*) FROM parked").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_takes_several_transactions_and_goes_on_where_a_crash_ended_it() {
+    let bench = Bench::new().await;
+    let mut users = vec!["u"; STEP + 40];
+    (users[0], users[STEP + 20]) = (POISON, GATE);
+    let (ops, key) = queue(&bench, &users).await;
+    let waited = ids(&bench).await;
+    bench.bug.fix();
+    let (result, ()) = tokio::join!(redrive(&ops, key), async {
+        bench.bug.at_gate().await;
+        crash(&bench).await;
+        bench.bug.open_gate();
+    });
+    assert!(matches!(result, Err(OpsError::NotNow(_))), "{result:?}");
+    assert_eq!(bench.applied(key).await, waited[..STEP]);
+
+    // What is left waits without being dead, is listed, and cannot be dropped; what comes, waits.
+    let listed = ops.list(Request::new(pb::ListRequest::default())).await.unwrap().into_inner();
+    let [left] = listed.dead_letters.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((left.reason.as_str(), left.waiting), ("", 39));
+    let refused = ops.give_up(&Target::Key(key.to_string()), &olga()).await;
+    assert!(matches!(refused, Err(OpsError::NotDead)), "{refused:?}");
+    bench.commit(&[bench.event(key, "u")]).await;
+    parked(&bench, 41).await;
+
+    let done = redrive(&ops, key).await.unwrap();
+    assert_eq!((done.outcome, done.applied), (Outcome::Applied, 41));
+    let applied = bench.applied(key).await;
+    assert_eq!(applied.len(), STEP + 41);
+    assert!(applied.is_sorted(), "in the order of the commits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_older_than_the_inbox_remembers_can_be_redriven() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON]).await;
+    let id = ids(&bench).await.remove(0);
+    let old = Uuid::from_u128(id.as_u128() - ((16 * 86_400_000) << 80));
+    let aged = "UPDATE parked SET event_id = $1,
+                    headers = jsonb_set(headers, '{ce_id}', to_jsonb($1::text))";
+    sqlx::query(aged).bind(old).execute(bench.pool()).await.unwrap();
+    sqlx::query("DELETE FROM inbox").execute(bench.pool()).await.unwrap();
+    bench.bug.fix();
+    assert_eq!(redrive(&ops, key).await.unwrap().outcome, Outcome::Applied);
+    assert_eq!(bench.applied(key).await, [old]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_a_sound_envelope_is_dealt_with_alone() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, "u"]).await;
+    let template = bench.published().await.remove(1);
+    for id in [bench.event(key, "u"), bench.event(key, "u")] {
+        drop(id);
+        let fresh = portolan_kernel::IdGen::next(&bench.ids).to_string();
+        let headers: Vec<(&str, String)> = template
+            .headers
+            .iter()
+            .filter(|(name, _)| name != "ce_time")
+            .map(|(name, value)| {
+                let value = String::from_utf8(value.clone()).unwrap();
+                (name.as_str(), if name == "ce_id" { fresh.clone() } else { value })
+            })
+            .collect();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        bench.kafka.produce(Topic::Order, &template.key, &headers, &template.payload).await;
+    }
+    parked(&bench, 4).await;
+    let all = ids(&bench).await;
+    let (first, second) = (Target::Event(all[2]), Target::Event(all[3]));
+    let refused = ops.redrive(&first, &olga()).await.unwrap();
+    let Outcome::Refused(fault) = refused.outcome else { panic!("{refused:?}") };
+    assert_eq!(fault.reason, "malformed_envelope");
+    ops.give_up(&second, &olga()).await.unwrap();
+
+    // A program that can read it does not let it overtake the queue of its key.
+    let mended = "UPDATE parked SET headers = headers || '{\"ce_time\": \"2026-11-21T08:00:00Z\"}'";
+    sqlx::query(mended).execute(bench.pool()).await.unwrap();
+    let early = ops.redrive(&first, &olga()).await;
+    assert!(matches!(early, Err(OpsError::NotFirst { first }) if first == all[0]), "{early:?}");
+    bench.bug.fix();
+    assert_eq!(redrive(&ops, key).await.unwrap().applied, 2);
+    assert_eq!(ops.redrive(&first, &olga()).await.unwrap().outcome, Outcome::Applied);
+    assert_eq!(bench.applied(key).await, all[..3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_without_a_name_and_a_reason() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON]).await;
+    bench.bug.fix();
+    for (operator, reason, field) in [("", "r", "operator"), ("o", " ", "reason")] {
+        let by = Warrant { operator: operator.to_owned(), reason: reason.to_owned() };
+        let refused = ops.redrive(&Target::Key(key.to_string()), &by).await;
+        let Err(OpsError::Unacceptable { field: named, .. }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(named, field);
+    }
+    assert!(bench.applied(key).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_cannot_be_rewritten() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON]).await;
+    redrive(&ops, key).await.unwrap();
+    for statement in
+        ["UPDATE dead_letter_action SET operator = 'x'", "DELETE FROM dead_letter_action"]
+    {
+        assert!(sqlx::query(statement).execute(bench.pool()).await.is_err(), "{statement}");
+    }
+    assert_eq!(trail(&bench).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_listed_by_pages_shown_with_their_message_and_all_redriven() {
+    let bench = Bench::new().await;
+    let keys: Vec<OrderId> = (0..13).map(|_| bench.key()).collect();
+    for key in &keys {
+        bench.commit(&[bench.event(*key, POISON), bench.event(*key, "u")]).await;
+    }
+    let ops = bench.start_consumer(0).await;
+    parked(&bench, 26).await;
+
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListRequest { limit: 5, cursor, key: String::new() };
+        let page = ops.list(Request::new(request)).await.unwrap().into_inner();
+        found.extend(page.dead_letters);
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found.len(), 13);
+    assert!(
+        found.iter().all(|letter| letter.waiting == 1 && letter.reason == "impossible_transition")
+    );
+
+    let event_id = found[0].event_id.clone();
+    let show = async || {
+        let request = pb::ShowRequest { event_id: event_id.clone() };
+        ops.show(Request::new(request)).await.unwrap().into_inner()
+    };
+    let shown = show().await;
+    assert!(shown.payload_json.contains(r#""user_id":"poison""#), "{}", shown.payload_json);
+    assert_eq!((shown.waiting.len(), shown.history.len()), (1, 0));
+
+    bench.bug.fix();
+    let (mut results, mut cursor) = (0, String::new());
+    loop {
+        let selection = Some(pb::Selection { target: Some(Chosen::AllFrom(cursor)) });
+        let warrant = Some(pb::Warrant { operator: "olga".to_owned(), reason: "fixed".to_owned() });
+        let request = pb::RedriveRequest { selection, warrant };
+        let page = ops.redrive_rpc(request).await;
+        assert!(page.results.iter().all(|done| done.outcome() == pb::Outcome::Applied));
+        results += page.results.len();
+        cursor = page.next_cursor;
+        if cursor.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(results, 13);
+    for key in keys {
+        assert_eq!(bench.applied(key).await.len(), 2);
+    }
+    let shown = show().await;
+    assert_eq!((shown.dead_letter, shown.history.len()), (None, 2));
+    let unknown = pb::ShowRequest { event_id: Uuid::nil().to_string() };
+    assert_eq!(ops.show(Request::new(unknown)).await.unwrap_err().code(), Code::NotFound);
+}
+
+/// The method of the service, which the inherent one of the same name hides.
+trait Rpc {
+    async fn redrive_rpc(&self, request: pb::RedriveRequest) -> pb::RedriveResponse;
+}
+
+impl Rpc for Ops {
+    async fn redrive_rpc(&self, request: pb::RedriveRequest) -> pb::RedriveResponse {
+        use pb::dead_letter_service_server::DeadLetterService;
+        DeadLetterService::redrive(self, Request::new(request)).await.unwrap().into_inner()
+    }
+}
