@@ -1,4 +1,4 @@
-use portolan_messaging::KafkaConfig;
+use portolan_messaging::{KafkaConfig, ops};
 use portolan_runtime::{
     Callers, TlsConfig, Validate,
     config::{DatabaseConfig, Invalid, ServerConfig, TelemetryConfig},
@@ -33,7 +33,7 @@ impl Validate for Config {
         self.server.validate()?;
         self.telemetry.validate()?;
         self.database.validate()?;
-        self.callers.check(&METHODS)?;
+        self.callers.check(&[METHODS.as_slice(), &ops::METHODS].concat())?;
         self.kafka.validate()
     }
 }

@@ -31,7 +31,10 @@ pub use config::Config;
 pub use consumer::{GROUP, OrderHandler};
 pub use grpc::Api;
 use portolan_messaging::open;
-use portolan_proto::{Topic, inventory::v1::inventory_service_server::InventoryServiceServer};
+use portolan_proto::{
+    Topic, inventory::v1::inventory_service_server::InventoryServiceServer,
+    ops::v1::dead_letter_service_server::DeadLetterServiceServer,
+};
 use portolan_runtime::{
     Context, Service, TlsConfig,
     config::{ServerConfig, TelemetryConfig},
@@ -73,10 +76,12 @@ impl Service for Inventory {
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
         let messaging = open(&ctx, &config.database, &config.kafka, &MIGRATOR, false).await?;
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone()));
-        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
+        messaging.consume(&ctx, GROUP, TOPICS, Arc::clone(&handler)).await?;
+        let dead_letters = messaging.dead_letters(&ctx, GROUP, handler);
 
         let api = InventoryServiceServer::new(Api::new(messaging.pool, ctx.ids.clone()));
-        let routes = tonic::service::Routes::new(api);
+        let routes = tonic::service::Routes::new(api)
+            .add_service(DeadLetterServiceServer::new(dead_letters));
         server::serve(&ctx, routes, &config.callers).await
     }
 }

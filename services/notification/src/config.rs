@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use lettre::{Address, message::Mailbox};
-use portolan_messaging::KafkaConfig;
+use portolan_messaging::{KafkaConfig, ops};
 use portolan_runtime::{
     Callers, TlsConfig, Validate,
     config::{DatabaseConfig, Invalid, ServerConfig, TelemetryConfig},
@@ -149,7 +149,7 @@ impl Validate for Config {
         self.server.validate()?;
         self.telemetry.validate()?;
         self.database.validate()?;
-        self.callers.check(&METHODS)?;
+        self.callers.check(&[METHODS.as_slice(), &ops::METHODS].concat())?;
         self.kafka.validate()?;
         self.smtp.validate()
     }

@@ -35,6 +35,7 @@ pub use grpc::Api;
 use portolan_messaging::{Waker, open};
 use portolan_proto::{
     Topic, notification::v1::notification_service_server::NotificationServiceServer,
+    ops::v1::dead_letter_service_server::DeadLetterServiceServer,
 };
 use portolan_runtime::{
     Context, Service, TlsConfig,
@@ -90,10 +91,12 @@ impl Service for Notification {
             spawn_delivery(&ctx, &pool, mailer, &config.smtp, &worker, waker);
         }
         let handler = Arc::new(OrderHandler::new(ctx.clock.clone(), ctx.ids.clone(), mode, worker));
-        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
+        messaging.consume(&ctx, GROUP, TOPICS, Arc::clone(&handler)).await?;
+        let dead_letters = messaging.dead_letters(&ctx, GROUP, handler);
 
         let api = NotificationServiceServer::new(Api::new(pool));
-        let routes = tonic::service::Routes::new(api);
+        let routes = tonic::service::Routes::new(api)
+            .add_service(DeadLetterServiceServer::new(dead_letters));
         server::serve(&ctx, routes, &config.callers).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use portolan_messaging::KafkaConfig;
+use portolan_messaging::{KafkaConfig, ops};
 use portolan_runtime::{
     Callers, DatabaseConfig, Invalid, ServerConfig, TelemetryConfig, TlsConfig, Validate, files,
 };
@@ -162,7 +162,7 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
-        self.callers.check(&METHODS)?;
+        self.callers.check(&[METHODS.as_slice(), &ops::METHODS].concat())?;
         self.database.validate()?;
         self.kafka.validate()?;
         self.psp.validate()?;

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use portolan_messaging::open;
-use portolan_proto::payment::v1::payment_service_server::PaymentServiceServer;
+use portolan_proto::{
+    ops::v1::dead_letter_service_server::DeadLetterServiceServer,
+    payment::v1::payment_service_server::PaymentServiceServer,
+};
 use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig, grpc};
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
@@ -63,8 +66,10 @@ impl Service for PaymentService {
         ctx.tasks.spawn("payment worker", worker.run(ctx.tasks.clone()));
 
         let handler = Arc::new(PaymentEvents::new(jobs));
-        messaging.consume(&ctx, GROUP, TOPICS, handler).await?;
-        let routes = Routes::new(PaymentServiceServer::new(Payments::new(messaging.pool)));
+        messaging.consume(&ctx, GROUP, TOPICS, Arc::clone(&handler)).await?;
+        let dead_letters = messaging.dead_letters(&ctx, GROUP, handler);
+        let routes = Routes::new(PaymentServiceServer::new(Payments::new(messaging.pool)))
+            .add_service(DeadLetterServiceServer::new(dead_letters));
         grpc::serve(&ctx, routes, &config.callers).await
     }
 }
