@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use portolan_lock::LockConfig;
 use portolan_messaging::KafkaConfig;
 use portolan_runtime::{
     Callers, DatabaseConfig, ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid,
@@ -28,6 +29,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The broker.
     pub kafka: KafkaConfig,
+    /// The lock of a customer; without it the row lock of the customer's guard serialises alone.
+    #[serde(default)]
+    pub lock: Option<LockConfig>,
     /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`; `https` with
     /// `[tls]`.
     pub inventory_url: String,
@@ -46,18 +50,11 @@ pub struct OrdersConfig {
     pub open_order_limit: i32,
     /// How often passed deadlines are looked for, in milliseconds.
     pub sweep_interval_ms: u64,
-    /// How long a customer's lock is held at most, in milliseconds.
-    pub lock_ttl_ms: u64,
 }
 
 impl Default for OrdersConfig {
     fn default() -> Self {
-        Self {
-            deadline_secs: 900,
-            open_order_limit: 0,
-            sweep_interval_ms: 1_000,
-            lock_ttl_ms: 3_000,
-        }
+        Self { deadline_secs: 900, open_order_limit: 0, sweep_interval_ms: 1_000 }
     }
 }
 
@@ -78,12 +75,12 @@ impl Validate for Config {
         if self.orders.sweep_interval_ms == 0 {
             return Err(Invalid::new("orders.sweep_interval_ms", "must be at least 1"));
         }
-        if self.orders.lock_ttl_ms < 100 {
-            return Err(Invalid::new("orders.lock_ttl_ms", "must be at least 100"));
-        }
         self.callers.check(&METHODS)?;
         self.database.validate()?;
         self.kafka.validate()?;
+        if let Some(lock) = &self.lock {
+            lock.validate()?;
+        }
         portolan_runtime::grpc::check_url(&self.inventory_url)
             .map_err(|error| Invalid::new("inventory_url", error.to_string()))?;
         let secured = self.tls.is_some() || !self.inventory_url.starts_with("https:");

@@ -26,7 +26,7 @@ use std::{
 
 use app::{Batcher, Changes, PlaceOrder};
 pub use config::{Config, OrdersConfig};
-use portolan_lock::LeaseLock;
+use portolan_lock::Redlock;
 use portolan_messaging::{open, outbox};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
@@ -97,12 +97,7 @@ fn placing(
     pool: &PgPool,
     waker: &portolan_messaging::Waker,
 ) -> anyhow::Result<PlaceOrder> {
-    let lock = LeaseLock::new(
-        pool.clone(),
-        ctx.tasks.clone(),
-        Arc::clone(&ctx.ids),
-        Duration::from_millis(config.orders.lock_ttl_ms),
-    );
+    let lock = config.lock.as_ref().map(|lock| Redlock::start(ctx, lock)).transpose()?;
     let batcher = Batcher::spawn(
         ctx,
         pool.clone(),
@@ -114,7 +109,7 @@ fn placing(
     Ok(PlaceOrder {
         pool: pool.clone(),
         inventory: InventoryServiceClient::new(channel),
-        lock: Arc::new(lock),
+        lock,
         batcher,
         backlog: watch_backlog(ctx, pool.clone(), config.orders.deadline() / 2),
     })

@@ -30,7 +30,7 @@ const MAX_BATCH: usize = 64;
 const QUEUE: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A priced order whose customer's lock is held.
+/// A priced order whose customer's lock is held, if there is a lock.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) user_id: String,
@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) payment_token: String,
     pub(crate) trace: TraceContext,
     /// `None` when no lock could be reached: the guard's row lock serialises alone.
-    pub(crate) guard: Option<Guard>,
+    pub(crate) guard: Option<Arc<Guard>>,
 }
 
 /// What became of an entry.
@@ -131,7 +131,7 @@ impl Worker {
     async fn place(&self, batch: Vec<Waiting>) {
         let mut live = Vec::with_capacity(batch.len());
         for (entry, reply) in batch {
-            if entry.guard.as_ref().is_none_or(Guard::is_valid) {
+            if entry.guard.as_ref().is_none_or(|guard| guard.is_valid()) {
                 live.push((entry, reply));
             } else {
                 answer(reply, Verdict::Failed(Error::Overtaken));
@@ -249,7 +249,7 @@ impl Worker {
             .filter(|(_, row)| claimed.contains(&row.id.0))
             .map(|(entry, row)| Opening {
                 user_id: entry.user_id.clone(),
-                token: entry.guard.as_ref().map(Guard::token),
+                token: entry.guard.as_ref().map(|guard| guard.token()),
                 order_id: row.id.0,
             })
             .collect();

@@ -1,9 +1,9 @@
 //! Placing an order: replay if the key is known; else price, lock, write.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use portolan_kernel::{FieldViolation, Money};
-use portolan_lock::{Guard, LockError, UserLock};
+use portolan_lock::{Guard, LockError, Redlock};
 use portolan_proto::{
     inventory::v1::{QuoteRequest, inventory_service_client::InventoryServiceClient},
     order::v1 as proto,
@@ -27,12 +27,10 @@ use crate::{
 };
 
 const QUOTE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long another request of the customer may hold the lock before this one is refused.
-const PATIENCE: Duration = Duration::from_millis(150);
 /// How long a duplicate of the request being placed waits for its answer.
 const DUPLICATE_PATIENCE: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LAST_PAUSE: Duration = Duration::from_millis(60);
+/// In milliseconds; random, so that duplicates that stood in each other's way do not do so again.
+const DUPLICATE_PAUSE_MS: RangeInclusive<u64> = 10..=60;
 
 /// What a customer asks for.
 #[derive(Clone)]
@@ -73,8 +71,8 @@ pub struct PlaceOrder {
     pub pool: PgPool,
     /// Inventory's gRPC.
     pub inventory: InventoryServiceClient<Client>,
-    /// One placement at a time for each customer.
-    pub lock: Arc<dyn UserLock>,
+    /// One placement at a time for each customer; without it the guard's row lock serialises alone.
+    pub lock: Option<Redlock>,
     /// The placement transaction.
     pub batcher: Batcher,
     /// True while unpublished events are too old to promise anything new.
@@ -123,14 +121,24 @@ impl PlaceOrder {
             Locked::Held(guard) => guard,
             Locked::Answered(placed) => return Ok(Attempt::Done(placed)),
         };
-        let entry = request.entry(prices, guard)?;
-        match self.batcher.place(entry).await {
+        let entry = request.entry(prices, guard.clone())?;
+        let verdict = match &guard {
+            Some(guard) => guard.while_running(self.batcher.place(entry)).await,
+            None => self.batcher.place(entry).await,
+        };
+        match verdict {
             Verdict::Placed(order) => Ok(Attempt::Done(Placed { order, replayed: false })),
             Verdict::KeyTaken => match self.replay(request).await? {
                 Some(placed) => Ok(Attempt::Done(placed)),
                 None => Err(Error::Overtaken),
             },
-            Verdict::Fenced(fence) => Ok(Attempt::Fenced(fence)),
+            Verdict::Fenced(fence) => {
+                // Or the next attempt would meet this one's lock.
+                if let Some(guard) = guard {
+                    guard.release().await;
+                }
+                Ok(Attempt::Fenced(fence))
+            }
             Verdict::Failed(error) => Err(error),
         }
     }
@@ -173,32 +181,25 @@ impl PlaceOrder {
         Ok(prices)
     }
 
-    /// Takes the customer's lock with a few tries; meanwhile a duplicate of this request may get
-    /// its answer.
+    /// Takes the customer's lock; meanwhile a duplicate of this request may get its answer.
     async fn lock(&self, request: &Request, floor: i64) -> Result<Locked, Error> {
         let Placement { user_id, key, .. } = &request.placement;
+        let Some(lock) = &self.lock else { return Ok(Locked::Held(None)) };
         let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
         loop {
-            let same_purpose = match self.lock.acquire(user_id, key, floor).await {
-                Ok(guard) => return Ok(Locked::Held(Some(guard))),
-                Err(LockError::Unavailable(error)) => {
-                    tracing::warn!(error = format!("{error:#}"), "placing without the lock");
-                    metrics::counter!("portolan_lock_unavailable_total").increment(1);
-                    return Ok(Locked::Held(None));
-                }
+            let same_purpose = match lock.acquire(user_id, key, floor).await {
+                Ok(guard) => return Ok(Locked::Held(Some(Arc::new(guard)))),
+                Err(LockError::Unavailable) => return Ok(Locked::Held(None)),
                 Err(LockError::Busy { same_purpose }) => same_purpose,
             };
             if let Some(placed) = self.replay(request).await? {
                 return Ok(Locked::Answered(placed));
             }
-            let patience = if same_purpose { DUPLICATE_PATIENCE } else { PATIENCE };
-            if started.elapsed() + pause > patience {
-                metrics::counter!("portolan_lock_busy_total").increment(1);
+            if !same_purpose || started.elapsed() > DUPLICATE_PATIENCE {
                 return Err(Error::UserBusy);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            let pause = rand::random_range(DUPLICATE_PAUSE_MS);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 }
@@ -209,7 +210,7 @@ enum Attempt {
 }
 
 enum Locked {
-    Held(Option<Guard>),
+    Held(Option<Arc<Guard>>),
     Answered(Placed),
 }
 
@@ -217,7 +218,7 @@ impl Request {
     fn entry(
         &self,
         prices: &BTreeMap<String, Money>,
-        guard: Option<Guard>,
+        guard: Option<Arc<Guard>>,
     ) -> Result<Entry, Error> {
         let (lines, total) = self.basket.price(prices).map_err(Error::Basket)?;
         Ok(Entry {

@@ -1,4 +1,3 @@
-use futures::future::join_all;
 use portolan_kernel::ErrorCode;
 use portolan_proto::order::v1::OrderStatus;
 use serde_json::json;
@@ -38,63 +37,6 @@ async fn a_key_stays_bound_to_its_request_after_its_stored_answer_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_duplicates_on_two_replicas_wait_and_get_the_same_order() {
-    let bench = Bench::new(json!({}), 2).await;
-    let duplicates = (0..20).map(|n| place(bench.client(n % 2), request("alice", "same", "A", 2)));
-    let answers: Vec<_> = join_all(duplicates).await.into_iter().map(Result::unwrap).collect();
-    assert!(answers.iter().all(|answer| answer.order == answers[0].order));
-    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
-    assert_eq!(bench.count("SELECT count(*) FROM orders").await, 1);
-    assert_eq!(bench.stats("alice").await.open, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn different_orders_of_one_customer_at_once_are_placed_or_told_to_retry() {
-    let bench = Bench::new(json!({}), 2).await;
-    let keys: Vec<String> = (0..16).map(|n| format!("k{n}")).collect();
-    let attempts = keys
-        .iter()
-        .enumerate()
-        .map(|(n, key)| place(bench.client(n % 2), request("alice", key, "A", 1)));
-    let mut placed = 0;
-    for answer in join_all(attempts).await {
-        match answer {
-            Ok(_) => placed += 1,
-            Err(error) => {
-                assert_eq!((error.code, error.reason.as_str()), (ErrorCode::Aborted, "user_busy"));
-                assert!(error.retry_after_secs.is_some());
-            }
-        }
-    }
-    assert!(placed >= 1);
-    assert_eq!(bench.count("SELECT count(*) FROM orders").await, placed);
-    assert_eq!(bench.stats("alice").await.orders, placed);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_limit_of_open_orders_holds_against_concurrent_placements_and_keeps_no_key() {
-    let bench = Bench::new(json!({ "open_order_limit": 3 }), 2).await;
-    let keys: Vec<String> = (0..12).map(|n| format!("k{n}")).collect();
-    let mut refused = None;
-    let mut pending: Vec<&String> = keys.iter().collect();
-    while let Some(key) = pending.pop() {
-        let attempts = (0..2).map(|n| place(bench.client(n), request("alice", key, "A", 1)));
-        for answer in join_all(attempts).await {
-            if let Err(error) = answer {
-                match error.reason.as_str() {
-                    "open_order_limit" => refused = Some(error.code),
-                    reason => assert_eq!(reason, "user_busy"),
-                }
-            }
-        }
-    }
-    assert_eq!(refused, Some(ErrorCode::FailedPrecondition));
-    assert_eq!(bench.stats("alice").await.open, 3);
-    assert_eq!(bench.count("SELECT count(*) FROM orders").await, 3);
-    assert_eq!(bench.count("SELECT count(*) FROM idempotency").await, 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_ordered_is_refused_by_name_and_leaves_nothing_behind() {
     let bench = Bench::new(json!({}), 1).await;
     let unknown = place(bench.client(0), request("alice", "k", "NOPE", 1)).await.unwrap_err();
@@ -120,19 +62,4 @@ async fn what_cannot_be_ordered_is_refused_by_name_and_leaves_nothing_behind() {
     let mixed = place(bench.client(0), mixed).await.unwrap_err();
     assert_eq!(mixed.reason, "mixed_currencies");
     assert_eq!(bench.count("SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM idempotency) + (SELECT count(*) FROM user_guard)").await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fence_ahead_of_the_lock_is_caught_up_with_and_never_goes_back() {
-    let bench = Bench::new(json!({}), 1).await;
-    bench.place("alice", "k1").await.unwrap();
-    // As after a clock that was an hour ahead: the database has seen a token from the future.
-    sqlx::query("UPDATE user_guard SET fence = fence + 3600000000")
-        .execute(bench.pool())
-        .await
-        .unwrap();
-    sqlx::query("DELETE FROM user_lock").execute(bench.pool()).await.unwrap();
-    let before = bench.count("SELECT fence FROM user_guard").await;
-    bench.place("alice", "k2").await.unwrap();
-    assert!(bench.count("SELECT fence FROM user_guard").await > before);
 }

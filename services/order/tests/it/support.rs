@@ -17,7 +17,7 @@ use portolan_runtime::{
     Callers, Context, Service as _,
     grpc::{Client, Remote},
 };
-use portolan_testkit::{SeqIds, TestDb, TestKafka, context, eventually};
+use portolan_testkit::{SeqIds, TestDb, TestKafka, TestRedis, context, eventually};
 use sqlx::{PgPool, migrate::Migrator};
 use tonic::{Request, Response, Status};
 
@@ -31,15 +31,36 @@ pub(crate) struct Bench {
     ids: SeqIds,
     replicas: Vec<Context>,
     quotes: Context,
+    /// The masters of the lock; none for a service without.
+    pub(crate) masters: Vec<TestRedis>,
 }
 
 impl Bench {
+    /// Without a lock.
     pub(crate) async fn new(settings: serde_json::Value, replicas: usize) -> Self {
         Self::with_schema(&MIGRATOR, settings, replicas).await
     }
 
+    /// With a lock over these masters.
+    pub(crate) async fn locked(
+        masters: Vec<TestRedis>,
+        settings: serde_json::Value,
+        replicas: usize,
+    ) -> Self {
+        Self::with(&MIGRATOR, masters, settings, replicas).await
+    }
+
     pub(crate) async fn with_schema(
         schema: &Migrator,
+        settings: serde_json::Value,
+        replicas: usize,
+    ) -> Self {
+        Self::with(schema, Vec::new(), settings, replicas).await
+    }
+
+    async fn with(
+        schema: &Migrator,
+        masters: Vec<TestRedis>,
         settings: serde_json::Value,
         replicas: usize,
     ) -> Self {
@@ -49,7 +70,8 @@ impl Bench {
         let quotes = context();
         let routes = tonic::service::Routes::new(InventoryServiceServer::new(PriceList));
         portolan_runtime::grpc::serve(&quotes, routes, &Callers::default()).await.unwrap();
-        let mut bench = Self { db, kafka, ids: SeqIds::new(), replicas: Vec::new(), quotes };
+        let mut bench =
+            Self { db, kafka, ids: SeqIds::new(), replicas: Vec::new(), quotes, masters };
         for _ in 0..replicas {
             let ctx = context();
             OrderProcess::serve(bench.config(&settings), ctx.clone()).await.unwrap();
@@ -82,8 +104,15 @@ impl Bench {
             "kafka": { "brokers": brokers, "topic_prefix": prefix, "partitions": partitions },
             "inventory_url": format!("http://{}", self.quotes.local_addr().unwrap()),
             "orders": orders,
+            "lock": (!self.masters.is_empty()).then(|| self.lock_config()),
         }))
         .unwrap()
+    }
+
+    /// With more patience than in production: it must not depend on how busy the machine is.
+    fn lock_config(&self) -> serde_json::Value {
+        let masters: Vec<String> = self.masters.iter().map(TestRedis::address).collect();
+        serde_json::json!({ "masters": masters, "instance_timeout_ms": 900, "budget_ms": 2_000 })
     }
 
     pub(crate) fn pool(&self) -> &PgPool {
@@ -160,6 +189,11 @@ impl Bench {
     pub(crate) fn unknown_order(&self) -> OrderId {
         OrderId(self.ids.next())
     }
+}
+
+/// Three masters.
+pub(crate) fn masters() -> Vec<TestRedis> {
+    (0..3).map(|_| TestRedis::new()).collect()
 }
 
 /// The consumers' threads outlive the test's runtime unless they are told to stop.

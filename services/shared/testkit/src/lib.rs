@@ -2,7 +2,8 @@
 //! test, time and ids that can be foretold, and waiting without sleeping.
 //!
 //! The servers are named by `PORTOLAN_TEST_DATABASE_URL` (of a role that may create databases) and
-//! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Tests about certificates start a Kafka of their own. Nothing here returns errors: it fails the test.
+//! `PORTOLAN_TEST_KAFKA`; `make test` starts both. Tests about certificates start a Kafka of their own, tests of the lock their
+//! Redis servers. Nothing here returns errors: it fails the test.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -18,6 +19,7 @@ mod eventually;
 mod ids;
 mod kafka;
 mod mesh;
+mod redis;
 mod tls_kafka;
 
 pub use certificates::TestCa;
@@ -28,6 +30,7 @@ pub use eventually::eventually;
 pub use ids::SeqIds;
 pub use kafka::{TestKafka, TestRecord};
 pub use mesh::TestMesh;
+pub use redis::TestRedis;
 pub use tls_kafka::TlsKafka;
 
 #[expect(clippy::disallowed_methods, reason = "the test servers are named by the environment")]

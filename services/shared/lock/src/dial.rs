@@ -1,0 +1,102 @@
+use std::{io, time::Duration};
+
+use futures::{FutureExt as _, future::BoxFuture};
+use portolan_runtime::{
+    Tasks,
+    tls::{Changes, ClientFiles, TlsError},
+};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection};
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{LockConfig, script};
+
+/// How long a connection may take to come about, with handshake and greeting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What moves the bytes of a connection, for as long as it is used and the other side is there.
+pub(crate) type Driver = BoxFuture<'static, ()>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("not within {CONNECT_TIMEOUT:?}")]
+    Timeout,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("the host is no name that a certificate could have")]
+    Name,
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+/// Makes connections to masters.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    tls: Option<ClientFiles>,
+    instance_timeout: Duration,
+}
+
+impl Dialer {
+    /// Reads the files of the configuration, and goes on reading them as long as `tasks` run.
+    ///
+    /// # Errors
+    /// A file is missing or of no use.
+    pub(crate) fn load(config: &LockConfig, tasks: &Tasks) -> Result<Self, TlsError> {
+        let identity = config.tls_identity.as_deref().map(|path| ("lock.tls_identity", path));
+        let tls = config.tls_roots.as_deref().map(|path| {
+            let files = ClientFiles::load(("lock.tls_roots", path), identity)?;
+            files.keep_current(tasks, portolan_runtime::files::POLL);
+            Ok::<_, TlsError>(files)
+        });
+        Ok(Self { tls: tls.transpose()?, instance_timeout: config.instance_timeout() })
+    }
+
+    /// Tells when connections should be made anew.
+    pub(crate) fn changes(&self) -> Option<Changes> {
+        self.tls.as_ref().map(ClientFiles::changes)
+    }
+
+    /// Connects to `host:port`.
+    pub(crate) async fn connect(
+        &self,
+        address: &str,
+    ) -> Result<(MultiplexedConnection, Driver), DialError> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.dial(address)).await;
+        connected.unwrap_or(Err(DialError::Timeout))
+    }
+
+    async fn dial(&self, address: &str) -> Result<(MultiplexedConnection, Driver), DialError> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let Some(files) = &self.tls else { return self.greet(stream).await };
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|_| DialError::Name)?;
+        self.greet(TlsConnector::from(files.config()?).connect(name, stream).await?).await
+    }
+
+    async fn greet(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<(MultiplexedConnection, Driver), DialError> {
+        let limits = AsyncConnectionConfig::new().set_response_timeout(Some(self.instance_timeout));
+        let info = RedisConnectionInfo::default();
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&info, stream, limits).await?;
+        let mut driver = driver.boxed();
+        // A request that arrives first finds its script there.
+        let mut loading = connection.clone();
+        tokio::select! {
+            loaded = script::load(&mut loading) => loaded?,
+            () = &mut driver => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        }
+        Ok((connection, driver))
+    }
+}

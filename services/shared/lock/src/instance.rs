@@ -1,0 +1,148 @@
+use std::{convert::Infallible, future::pending, time::Duration};
+
+use portolan_runtime::{Tasks, one_line, tls::Changes};
+use redis::{RedisResult, aio::MultiplexedConnection};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{dial::Dialer, metrics};
+
+/// How often a master is asked whether it is there, and how soon a lost one is dialled again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many questions without an answer are the end of a connection: its other side may be gone
+/// without a word.
+const PATIENCE: u32 = 3;
+
+/// One master. A task of its own keeps a connection to it, so that no request ever waits for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    link: watch::Receiver<Option<MultiplexedConnection>>,
+}
+
+impl Instance {
+    /// Starts connecting, and goes on until the soft token and the last clone is gone.
+    pub(crate) fn start(address: String, dialer: Dialer, tasks: &Tasks) -> Self {
+        let (publish, link) = watch::channel(None);
+        let changes = dialer.changes();
+        let mut keeper = Keeper { address, dialer, changes, publish, tasks: tasks.clone() };
+        tasks.spawn("lock master", async move {
+            let (soft, publish) = (keeper.tasks.soft(), keeper.publish.clone());
+            let unused = async {
+                soft.cancelled().await;
+                publish.closed().await;
+            };
+            tokio::select! {
+                () = unused => Ok(()),
+                never = keeper.keep() => match never {},
+            }
+        });
+        Self { link }
+    }
+
+    /// The connection, if there is one at this moment.
+    fn connection(&self) -> Option<MultiplexedConnection> {
+        self.link.borrow().clone()
+    }
+
+    /// Waits for a connection.
+    pub(crate) async fn connected(&self) {
+        let _ = self.link.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Asks the master something. No answer, for whatever reason, is none.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        question: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Option<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        match question(self.connection()?).await {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                tracing::debug!(%error, "a lock master did not answer");
+                None
+            }
+        }
+    }
+}
+
+struct Keeper {
+    address: String,
+    dialer: Dialer,
+    changes: Option<Changes>,
+    publish: watch::Sender<Option<MultiplexedConnection>>,
+    tasks: Tasks,
+}
+
+impl Keeper {
+    async fn keep(&mut self) -> Infallible {
+        let mut up = None;
+        loop {
+            match self.dialer.connect(&self.address).await {
+                Ok((connection, driver)) => {
+                    self.tell(&mut up, Ok(()));
+                    let ended = CancellationToken::new();
+                    let end = ended.clone().drop_guard();
+                    // It ends when the last user of the connection is gone.
+                    self.tasks.spawn_request(async move {
+                        let _end = end;
+                        driver.await;
+                    });
+                    // The one before it, if any, ends with the requests that still use it.
+                    self.publish.send_replace(Some(connection.clone()));
+                    if let Err(reason) = self.watch(connection, ended).await {
+                        self.publish.send_replace(None);
+                        self.tell(&mut up, Err(reason.to_owned()));
+                    }
+                }
+                Err(error) => {
+                    self.tell(&mut up, Err(one_line(&error)));
+                    sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+    }
+
+    /// Returns when there should be another connection: `Ok` while this one works.
+    async fn watch(
+        &mut self,
+        mut connection: MultiplexedConnection,
+        ended: CancellationToken,
+    ) -> Result<(), &'static str> {
+        let mut missed = 0;
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return Err("the connection is closed"),
+                () = changed(self.changes.as_mut()) => return Ok(()),
+                () = sleep(LOOK_EVERY) => {}
+            }
+            let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut connection).await;
+            missed = if pong.is_ok() { 0 } else { missed + 1 };
+            metrics::instance(&self.address, missed == 0);
+            if missed == PATIENCE {
+                return Err("no answer");
+            }
+        }
+    }
+
+    /// Says once that the master is there or not.
+    fn tell(&self, before: &mut Option<bool>, now: Result<(), String>) {
+        metrics::instance(&self.address, now.is_ok());
+        if before.replace(now.is_ok()) == Some(now.is_ok()) {
+            return;
+        }
+        let master = &self.address;
+        match now {
+            Ok(()) => tracing::info!(%master, "lock master there"),
+            Err(error) => tracing::warn!(%master, error, "lock master not there"),
+        }
+    }
+}
+
+async fn changed(changes: Option<&mut Changes>) {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => pending().await,
+    }
+}

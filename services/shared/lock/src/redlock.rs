@@ -1,0 +1,227 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use portolan_kernel::IdGen;
+use portolan_runtime::{Context, Tasks, tls::TlsError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    Guard, LockConfig, LockError, Terms,
+    dial::Dialer,
+    instance::Instance,
+    metrics,
+    quorum::{Count, Verdict, Vote, count},
+    retry::Schedule,
+    script::{Answer, Claim, MAX_TOKEN},
+};
+
+/// A lock for each user over independent Redis masters. Clones share everything.
+#[derive(Clone)]
+pub struct Redlock {
+    masters: Arc<Masters>,
+    ids: Arc<dyn IdGen>,
+    schedule: Schedule,
+    /// Whether no majority could be reached when it was asked last.
+    outage: Arc<AtomicBool>,
+}
+
+/// The masters, and what is common to all that is asked of them.
+#[derive(Debug)]
+pub(crate) struct Masters {
+    instances: Vec<Instance>,
+    tasks: Tasks,
+    pub(crate) terms: Terms,
+    pub(crate) instance_timeout: Duration,
+}
+
+/// One attempt to get a lock, and everything that comes of it.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) claim: Claim,
+    over: AtomicBool,
+}
+
+impl Attempt {
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+}
+
+impl Masters {
+    /// Asks all masters at once and returns at the verdict; those who have not answered by then go
+    /// on in the background.
+    pub(crate) async fn vote<Y, N, F>(&self, ask: impl Fn(Instance) -> F) -> Count<Y, N>
+    where
+        Y: Send + 'static,
+        N: Send + 'static,
+        F: Future<Output = Vote<Y, N>> + Send + 'static,
+    {
+        let (sender, votes) = mpsc::unbounded_channel();
+        for instance in &self.instances {
+            let (vote, sender) = (ask(instance.clone()), sender.clone());
+            self.tasks.spawn_request(async move {
+                // After the verdict nobody listens.
+                let _ = sender.send(vote.await);
+            });
+        }
+        drop(sender);
+        count(self.instances.len(), votes).await
+    }
+
+    /// Ends an attempt: nothing of it is to remain on any master, not even on those that seemed to
+    /// fail. Tells when all have answered; `None` if it was over before.
+    pub(crate) fn release(&self, attempt: &Arc<Attempt>) -> Option<oneshot::Receiver<()>> {
+        if attempt.over.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let (done, released) = oneshot::channel();
+        let (attempt, instances) = (Arc::clone(attempt), self.instances.clone());
+        self.tasks.spawn_request(async move {
+            let all = instances.iter().map(|instance| forget(instance, &attempt));
+            futures::future::join_all(all).await;
+            let _ = done.send(());
+        });
+        Some(released)
+    }
+}
+
+async fn forget(instance: &Instance, attempt: &Attempt) {
+    // What is not released runs out.
+    let _: Option<bool> = instance.ask(|on| attempt.claim.release(on)).await;
+}
+
+/// Asks one master. When the attempt has ended meanwhile, its release may have come before this
+/// request, so another one follows.
+async fn take(instance: Instance, attempt: Arc<Attempt>, floor: i64) -> Vote<i64, String> {
+    if attempt.is_over() {
+        return Vote::Silent;
+    }
+    let answer = instance.ask(|on| attempt.claim.acquire(on, floor)).await;
+    if attempt.is_over() {
+        forget(&instance, &attempt).await;
+    }
+    match answer {
+        Some(Answer::Token(token)) => Vote::Yes(token),
+        Some(Answer::HeldFor { purpose }) => Vote::No(purpose),
+        None => Vote::Silent,
+    }
+}
+
+impl Redlock {
+    /// Starts connecting to the masters. Nobody waits for them: a lock without a majority is
+    /// [`LockError::Unavailable`].
+    ///
+    /// # Errors
+    /// A file of the configuration is missing or of no use.
+    pub fn start(ctx: &Context, config: &LockConfig) -> Result<Self, TlsError> {
+        metrics::describe();
+        let dialer = Dialer::load(config, &ctx.tasks)?;
+        let connect =
+            |address: &String| Instance::start(address.clone(), dialer.clone(), &ctx.tasks);
+        let masters = Masters {
+            instances: config.masters.iter().map(connect).collect(),
+            tasks: ctx.tasks.clone(),
+            terms: config.terms(),
+            instance_timeout: config.instance_timeout(),
+        };
+        Ok(Self {
+            masters: Arc::new(masters),
+            ids: Arc::clone(&ctx.ids),
+            schedule: Schedule::new(config.attempts, config.budget()),
+            outage: Arc::default(),
+        })
+    }
+
+    /// Waits until all masters are connected.
+    pub async fn connected(&self) {
+        for instance in &self.masters.instances {
+            instance.connected().await;
+        }
+    }
+
+    /// Tries to take the lock of `user` within the configured budget.
+    ///
+    /// `purpose` says what for, so that a duplicate of the same request can wait instead of being
+    /// refused. The token is greater than every token handed out for this user before, and at
+    /// least `floor`.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub async fn acquire(&self, user: &str, purpose: &str, floor: i64) -> Result<Guard, LockError> {
+        let started = Instant::now();
+        let outcome = self.schedule.run(|| self.attempt(user, purpose, floor)).await;
+        metrics::acquisition(&outcome, started.elapsed());
+        self.report(matches!(outcome, Err(LockError::Unavailable)));
+        outcome
+    }
+
+    /// The beginning and the end of an outage are worth a line each, what is in between is not.
+    fn report(&self, unavailable: bool) {
+        if self.outage.swap(unavailable, Ordering::Relaxed) == unavailable {
+            return;
+        }
+        if unavailable {
+            tracing::warn!("no majority of the lock's masters answers: going on without the lock");
+        } else {
+            tracing::info!("a majority of the lock's masters answers again");
+        }
+    }
+
+    async fn attempt(&self, user: &str, purpose: &str, floor: i64) -> Result<Guard, LockError> {
+        if floor > MAX_TOKEN {
+            return Err(LockError::Unavailable);
+        }
+        let (asked, terms) = (Instant::now(), self.masters.terms);
+        let claim = Claim::new(user, purpose, &self.ids.next(), terms.ttl);
+        let attempt = Arc::new(Attempt { claim, over: AtomicBool::new(false) });
+        // Dropped on every way out, that of a caller who stopped waiting included: it releases.
+        let guard = Guard::unheld(Arc::clone(&self.masters), Arc::clone(&attempt));
+        let said = self.masters.vote(|instance| take(instance, Arc::clone(&attempt), floor)).await;
+        match said.verdict {
+            Verdict::Granted => {}
+            Verdict::Refused => {
+                return Err(LockError::Busy {
+                    same_purpose: said.no.iter().any(|held| held == purpose),
+                });
+            }
+            Verdict::Unreachable => return Err(LockError::Unavailable),
+        }
+        let token = said.yes.into_iter().max().ok_or(LockError::Unavailable)?;
+        self.write_back(&attempt, token).await?;
+        terms.left(asked.elapsed()).ok_or(LockError::Unavailable)?;
+        Ok(guard.granted(token, asked + terms.granted()))
+    }
+
+    /// Makes a majority remember the token. Otherwise a later majority might meet this one in a
+    /// master with a smaller fence, and hand out a smaller token.
+    async fn write_back(&self, attempt: &Arc<Attempt>, token: i64) -> Result<(), LockError> {
+        let raised = self.masters.vote(|instance| {
+            let attempt = Arc::clone(attempt);
+            async move {
+                match instance.ask(|on| attempt.claim.raise(on, token)).await {
+                    Some(()) => Vote::Yes(()),
+                    None => Vote::<(), ()>::Silent,
+                }
+            }
+        });
+        match raised.await.verdict {
+            Verdict::Granted => Ok(()),
+            Verdict::Refused | Verdict::Unreachable => Err(LockError::Unavailable),
+        }
+    }
+}
+
+impl fmt::Debug for Redlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redlock").field("masters", &self.masters).finish_non_exhaustive()
+    }
+}
