@@ -1,5 +1,6 @@
 //! The resources. Each module holds the handlers of one and what they read and write.
 
+pub(crate) mod dead_letters;
 pub(crate) mod events;
 pub(crate) mod meta;
 pub(crate) mod money;

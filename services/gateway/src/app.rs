@@ -6,6 +6,7 @@ use portolan_auth::{CachePolicy, RemoteKeys, Verifier};
 use portolan_kernel::{Clock, IdGen};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
+    ops::v1::dead_letter_service_client::DeadLetterServiceClient,
     order::v1::order_service_client::OrderServiceClient,
 };
 use portolan_runtime::{Context, grpc, http_client};
@@ -22,11 +23,16 @@ use crate::{
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The dead letters of each consumer group are with the service that consumes.
+type DeadLetters = Arc<[(&'static str, DeadLetterServiceClient<grpc::Client>)]>;
+
 /// What the handlers share. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct App {
     pub(crate) orders: OrderServiceClient<grpc::Client>,
     pub(crate) inventory: InventoryServiceClient<grpc::Client>,
+    /// By consumer group.
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) login: Option<Arc<Login>>,
     pub(crate) limits: LimitsConfig,
@@ -48,11 +54,13 @@ impl App {
     pub fn new(config: &Config, ctx: &Context) -> anyhow::Result<Self> {
         let orders = grpc::channel(ctx, &config.order_url, "order")?;
         let inventory = grpc::channel(ctx, &config.inventory_url, "inventory")?;
+        let dead_letters = dead_letters(config, ctx, &orders, &inventory)?;
         let login = config.dev_issuer.enabled.then(|| Login::open(config, ctx)).transpose()?;
         Ok(Self {
             orders: OrderServiceClient::new(orders).max_decoding_message_size(MAX_MESSAGE_BYTES),
             inventory: InventoryServiceClient::new(inventory)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES),
+            dead_letters,
             verifier: Arc::new(verifier(config, login.as_ref(), ctx)?),
             login: login.map(Arc::new),
             limits: config.limits,
@@ -64,6 +72,28 @@ impl App {
             description: openapi::json()?.into(),
         })
     }
+}
+
+/// The services that consume, each with the dead letters of its group.
+fn dead_letters(
+    config: &Config,
+    ctx: &Context,
+    orders: &grpc::Client,
+    inventory: &grpc::Client,
+) -> anyhow::Result<DeadLetters> {
+    let mut channels = vec![("order", orders.clone()), ("inventory", inventory.clone())];
+    for (name, url) in
+        [("payment", &config.payment_url), ("notification", &config.notification_url)]
+    {
+        if let Some(url) = url {
+            channels.push((name, grpc::channel(ctx, url, name)?));
+        }
+    }
+    let client = |(name, channel)| {
+        let client = DeadLetterServiceClient::new(channel);
+        (name, client.max_decoding_message_size(MAX_MESSAGE_BYTES))
+    };
+    Ok(channels.into_iter().map(client).collect())
 }
 
 fn verifier(config: &Config, login: Option<&Login>, ctx: &Context) -> anyhow::Result<Verifier> {

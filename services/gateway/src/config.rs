@@ -25,6 +25,13 @@ pub struct Config {
     /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`; `https` with
     /// `[tls]`.
     pub inventory_url: String,
+    /// Where the payment service's gRPC is. Only its dead letters are asked for; without it there
+    /// are none to be seen here.
+    #[serde(default)]
+    pub payment_url: Option<String>,
+    /// The same of the notification service.
+    #[serde(default)]
+    pub notification_url: Option<String>,
     /// Whose tokens are accepted.
     pub auth: AuthConfig,
     /// The built-in issuer.
@@ -159,8 +166,10 @@ impl Config {
 
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
-        for (key, text) in [("order_url", &self.order_url), ("inventory_url", &self.inventory_url)]
-        {
+        let needed = [("order_url", &self.order_url), ("inventory_url", &self.inventory_url)];
+        let payment = self.payment_url.as_ref().map(|url| ("payment_url", url));
+        let notification = self.notification_url.as_ref().map(|url| ("notification_url", url));
+        for (key, text) in needed.into_iter().chain(payment).chain(notification) {
             url(key, text)?;
             let secured = self.tls.is_some() || !text.starts_with("https:");
             Invalid::unless(secured, key, "https:// needs the section [tls]")?;
@@ -245,6 +254,8 @@ mod tests {
             tls: None,
             order_url: "http://127.0.0.1:8441".to_owned(),
             inventory_url: "http://127.0.0.1:8442".to_owned(),
+            payment_url: None,
+            notification_url: None,
             auth: AuthConfig {
                 issuer: "http://127.0.0.1:8080".to_owned(),
                 audience: default_audience(),
@@ -271,6 +282,8 @@ mod tests {
         assert_eq!(fault(|c| c.order_url = "localhost:8441".to_owned()), "order_url");
         let unsecured = fault(|c| c.inventory_url = "https://inventory:8443".to_owned());
         assert_eq!(unsecured, "inventory_url");
+        let unsecured = fault(|c| c.payment_url = Some("https://payment:8443".to_owned()));
+        assert_eq!(unsecured, "payment_url");
         assert_eq!(fault(|c| c.auth.issuer.clear()), "auth.issuer");
         assert_eq!(fault(|c| c.limits.body_bytes = 0), "limits.body_bytes");
         assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");

@@ -14,7 +14,7 @@ use utoipa::{
 };
 
 use crate::{
-    api::{events, meta, orders, place, products, stats, timeline, tokens},
+    api::{dead_letters, events, meta, orders, place, products, stats, timeline, tokens},
     problem::{FieldError, KINDS, MEDIA_TYPE, ProblemDocument},
 };
 
@@ -31,12 +31,16 @@ use crate::{
         (name = "products", description = "The catalogue"),
         (name = "orders", description = "Placing and following orders"),
         (name = "customers", description = "The caller's own figures"),
+        (name = "operations", description = "Dead letters, for operators"),
         (name = "meta", description = "This description"),
     ),
     paths(
         tokens::create_token, meta::get_keys, products::list_products, products::get_product,
         place::place_order, orders::list_orders, orders::get_order, orders::cancel_order,
-        timeline::get_timeline, events::watch_order, stats::get_stats, meta::get_description,
+        timeline::get_timeline, events::watch_order, stats::get_stats,
+        dead_letters::list_dead_letters, dead_letters::get_dead_letter,
+        dead_letters::redrive_dead_letters, dead_letters::drop_dead_letters,
+        meta::get_description,
     ),
     components(schemas(ProblemDocument, FieldError)),
     modifiers(&Bearer, &Everywhere),

@@ -4,7 +4,7 @@ use axum::{
 };
 
 use crate::{
-    api::{events, meta, orders, place, products, stats, timeline, tokens},
+    api::{dead_letters, events, meta, orders, place, products, stats, timeline, tokens},
     app::App,
     edge::edge,
     problem::{Problem, kind},
@@ -23,6 +23,10 @@ pub fn router(app: App) -> Router {
         .route("/v1/orders/{id}/timeline", get(timeline::get_timeline))
         .route("/v1/orders/{id}/events", get(events::watch_order))
         .route("/v1/me/stats", get(stats::get_stats))
+        .route("/v1/admin/dlq", get(dead_letters::list_dead_letters))
+        .route("/v1/admin/dlq/{group}/{event_id}", get(dead_letters::get_dead_letter))
+        .route("/v1/admin/dlq/{group}/redrive", post(dead_letters::redrive_dead_letters))
+        .route("/v1/admin/dlq/{group}/drop", post(dead_letters::drop_dead_letters))
         .route("/openapi.json", get(meta::get_description))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -38,6 +38,8 @@ fn router(limits: LimitsConfig) -> Router {
         tls: None,
         order_url: nowhere(),
         inventory_url: nowhere(),
+        payment_url: None,
+        notification_url: None,
         auth: AuthConfig {
             issuer: nowhere(),
             audience: "portolan".to_owned(),

@@ -17,6 +17,13 @@ pub(crate) struct Customer {
     pub(crate) user_id: String,
 }
 
+/// A caller who may look after the shop.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    /// The token's subject.
+    pub(crate) name: String,
+}
+
 impl Caller {
     /// Whose orders the caller may read, in the words of the order service: empty for anybody's.
     pub(crate) fn reads_as(&self) -> String {
@@ -51,6 +58,19 @@ impl FromRequestParts<App> for Customer {
             Ok(Self { user_id: claims.sub })
         } else {
             Err(Problem::new(kind::FORBIDDEN, "Only a customer can do this."))
+        }
+    }
+}
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Caller(claims) = Caller::from_request_parts(parts, app).await?;
+        if claims.has(Role::Operator) {
+            Ok(Self { name: claims.sub })
+        } else {
+            Err(Problem::new(kind::FORBIDDEN, "Only an operator can do this."))
         }
     }
 }

@@ -39,6 +39,8 @@ kinds! {
     USER_BUSY: "user_busy", CONFLICT, "Another order of the same customer is being placed";
     OPEN_ORDER_LIMIT: "open_order_limit", CONFLICT, "Too many open orders";
     ORDER_NOT_CANCELLABLE: "order_not_cancellable", CONFLICT, "The order can no longer be cancelled";
+    BEHIND_ANOTHER: "behind_another_dead_letter", CONFLICT, "The event waits behind a dead letter";
+    NOT_DEAD: "not_dead", CONFLICT, "The event is not a dead letter";
     PAYLOAD_TOO_LARGE: "payload_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE,
         "The body's media type is not accepted";

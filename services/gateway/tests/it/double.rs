@@ -8,6 +8,7 @@ use portolan_kernel::{Coded, ErrorCode, FieldViolation};
 use portolan_proto::{
     common::v1::{Money, PricedLine},
     inventory::v1::{self as inventory, inventory_service_server::InventoryService},
+    ops::v1::{self as ops, dead_letter_service_server::DeadLetterService},
     order::v1::{self as order, OrderStatus, order_service_server::OrderService},
 };
 use portolan_runtime::grpc::status;
@@ -29,6 +30,7 @@ struct Inner {
     story: Vec<OrderStatus>,
     silent: bool,
     trace: Option<String>,
+    remedies: Vec<(ops::Selection, ops::Warrant)>,
 }
 
 /// An error that a service answers.
@@ -84,6 +86,28 @@ impl Double {
 
     pub(crate) fn placed(&self) -> Vec<order::PlaceOrderRequest> {
         self.0.lock().unwrap().placed.clone()
+    }
+
+    /// What operators asked for.
+    pub(crate) fn remedies(&self) -> Vec<(ops::Selection, ops::Warrant)> {
+        self.0.lock().unwrap().remedies.clone()
+    }
+
+    fn remedy(
+        &self,
+        selection: Option<ops::Selection>,
+        warrant: Option<ops::Warrant>,
+    ) -> Vec<ops::KeyResult> {
+        self.0.lock().unwrap().remedies.push((selection.unwrap(), warrant.unwrap()));
+        vec![ops::KeyResult {
+            key: ORDER_ID.to_owned(),
+            outcome: ops::Outcome::Stopped.into(),
+            applied: 1,
+            waiting: 2,
+            event_id: ORDER_ID.to_owned(),
+            reason: "invalid_event".to_owned(),
+            detail: "why".to_owned(),
+        }]
     }
 
     pub(crate) fn last_reader(&self) -> Option<String> {
@@ -270,5 +294,51 @@ impl InventoryService for Double {
         _request: Request<inventory::ImportProductsRequest>,
     ) -> Answer<inventory::ImportProductsResponse> {
         Err(Status::unimplemented("the gateway imports nothing"))
+    }
+}
+
+/// One dead letter in every group, and a second on the next page.
+#[tonic::async_trait]
+impl DeadLetterService for Double {
+    async fn list(&self, request: Request<ops::ListRequest>) -> Answer<ops::ListResponse> {
+        self.called("list dead letters", &request).await?;
+        let next_cursor = if request.get_ref().cursor.is_empty() { "7" } else { "" }.to_owned();
+        let dead_letters = vec![a_dead_letter()];
+        Ok(Response::new(ops::ListResponse { dead_letters, next_cursor }))
+    }
+
+    async fn show(&self, request: Request<ops::ShowRequest>) -> Answer<ops::ShowResponse> {
+        self.called("show a dead letter", &request).await?;
+        Ok(Response::new(ops::ShowResponse {
+            dead_letter: Some(a_dead_letter()),
+            payload_json: r#"{"order_id":"o"}"#.to_owned(),
+            ..ops::ShowResponse::default()
+        }))
+    }
+
+    async fn redrive(&self, request: Request<ops::RedriveRequest>) -> Answer<ops::RedriveResponse> {
+        self.called("redrive", &request).await?;
+        let ops::RedriveRequest { selection, warrant } = request.into_inner();
+        let results = self.remedy(selection, warrant);
+        Ok(Response::new(ops::RedriveResponse { results, next_cursor: "9".to_owned() }))
+    }
+
+    async fn drop(&self, request: Request<ops::DropRequest>) -> Answer<ops::DropResponse> {
+        self.called("drop", &request).await?;
+        let ops::DropRequest { selection, warrant } = request.into_inner();
+        let results = self.remedy(selection, warrant);
+        Ok(Response::new(ops::DropResponse { results, next_cursor: String::new() }))
+    }
+}
+
+fn a_dead_letter() -> ops::DeadLetter {
+    ops::DeadLetter {
+        event_id: ORDER_ID.to_owned(),
+        key: ORDER_ID.to_owned(),
+        reason: "invalid_event".to_owned(),
+        since: Some(Timestamp { seconds: 1_790_000_000, nanos: 0 }),
+        trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+        waiting: 2,
+        ..ops::DeadLetter::default()
     }
 }

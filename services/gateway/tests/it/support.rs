@@ -20,6 +20,7 @@ use portolan_gateway::{
 use portolan_kernel::{Clock as _, SystemClock};
 use portolan_proto::{
     inventory::v1::inventory_service_server::InventoryServiceServer,
+    ops::v1::dead_letter_service_server::DeadLetterServiceServer,
     order::v1::order_service_server::OrderServiceServer,
 };
 use portolan_runtime::{Context, ServerConfig, TelemetryConfig, grpc, telemetry};
@@ -172,6 +173,7 @@ async fn serve(double: &Double) -> Context {
     let services = Context::new("double", Some(listener));
     let routes = Routes::new(OrderServiceServer::new(double.clone()));
     let routes = routes.add_service(InventoryServiceServer::new(double.clone()));
+    let routes = routes.add_service(DeadLetterServiceServer::new(double.clone()));
     grpc::serve(&services, routes, &portolan_runtime::Callers::default()).await.unwrap();
     services
 }
@@ -198,7 +200,9 @@ pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
         telemetry: TelemetryConfig::default(),
         tls: None,
         order_url: url.clone(),
-        inventory_url: url,
+        inventory_url: url.clone(),
+        payment_url: Some(url.clone()),
+        notification_url: Some(url),
         auth: AuthConfig {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
