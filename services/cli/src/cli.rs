@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, cluster, faults, local, replay, seed, token};
+use crate::{audit, cluster, dlq, faults, local, replay, seed, token};
 
 /// Runs Portolan on this machine, and looks after what runs.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Replay(Box<replay::Args>),
     /// Checks the invariants over all databases and the provider's ledger.
     Audit(Box<audit::Args>),
+    /// Looks after dead letters: the records that a consumer could not apply.
+    Dlq(Box<dlq::Args>),
     /// Hurts a shop of its own in every way, by a schedule that a seed gives, and audits it.
     Faults(Box<faults::Args>),
     /// In a cluster: makes the secrets that everything else begins with, where they are missing.

@@ -1,6 +1,6 @@
 //! The `portolan` command: runs the shop on one machine (`up`, `status`, `down`), loads the
 //! catalogue (`seed`), places real orders and compares the outcome with the file (`replay`), signs
-//! tokens (`token`), and checks the invariants over all databases (`audit`).
+//! tokens (`token`), looks after dead letters (`dlq`), and checks the invariants over all databases (`audit`).
 //!
 //! What a command of the local shop leaves behind is in one state directory (`--state`, by default
 //! `.portolan`). In a cluster nothing is left behind: there a configuration file (`--config`) says
@@ -10,6 +10,7 @@ pub mod audit;
 mod catalogue;
 mod cli;
 mod cluster;
+mod dlq;
 mod faults;
 mod gateway;
 mod local;
@@ -55,6 +56,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Seed(args) => until_told(seed::run(&args)).await,
         Command::Replay(args) => until_told(replay::run(*args, screen)).await,
         Command::Audit(args) => until_told(audit::run(*args)).await,
+        Command::Dlq(args) => until_told(Box::pin(dlq::run(&args))).await,
         Command::Faults(args) => Box::pin(until_told(faults::run(&args))).await,
         Command::Bootstrap(args) => until_told(cluster::bootstrap::run(&args)).await,
         Command::VaultConfigure(args) => until_told(cluster::vault_configure::run(&args)).await,

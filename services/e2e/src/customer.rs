@@ -1,4 +1,5 @@
 use std::{
+    path::PathBuf,
     sync::{
         PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -109,6 +110,12 @@ impl Shop {
     pub fn customer(&self, name: &str) -> Customer<'_> {
         let token = sign(&self.issuer, name, SystemClock.now());
         Customer { shop: self, name: name.to_owned(), token, gateway: 0 }
+    }
+
+    /// A file with an operator's token, for the command line.
+    pub fn operator_token_file(&self, name: &str) -> PathBuf {
+        let token = sign_as(Role::Operator, &self.issuer, name, SystemClock.now());
+        self.scratch.write(&format!("{name}.token"), &token)
     }
 
     /// A token of the gateway's own issuer that ended an hour ago.
@@ -234,8 +241,12 @@ impl Customer<'_> {
 }
 
 fn sign(issuer: &Issuer, name: &str, at: OffsetDateTime) -> String {
+    sign_as(Role::Customer, issuer, name, at)
+}
+
+fn sign_as(role: Role, issuer: &Issuer, name: &str, at: OffsetDateTime) -> String {
     let id = RandomIds(SystemClock).next();
-    let token = issuer.issue(name, &[Role::Customer], at, HOUR, id);
+    let token = issuer.issue(name, &[role], at, HOUR, id);
     token.expect("a token").expose_secret().to_owned()
 }
 

@@ -248,9 +248,12 @@ impl Shop {
             ),
             Service::Inventory | Service::Notification => Config::new(""),
             Service::Gateway => Config::new(&format!(
-                "order_url = '{}'\ninventory_url = '{}'",
+                "order_url = '{}'\ninventory_url = '{}'\npayment_url = '{}'\n\
+                 notification_url = '{}'",
                 peer(Service::Order),
-                peer(Service::Inventory)
+                peer(Service::Inventory),
+                peer(Service::Payment),
+                peer(Service::Notification)
             ))
             .section("auth", &format!("issuer = '{ISSUER}'\naudience = '{AUDIENCE}'"))
             .section("dev_issuer", &self.dev_issuer()),

@@ -23,7 +23,7 @@ pub(super) struct Logged {
 pub(super) struct Consumed {
     pub(super) group: i16,
     pub(super) id: Uuid,
-    /// `done`, `dead` or `parked`.
+    /// `done`, `dead`, `parked` or `dropped`.
     pub(super) status: String,
 }
 
@@ -37,6 +37,17 @@ pub(super) struct Parked {
     pub(super) reason: Option<String>,
 }
 
+/// What an operator did about one event.
+#[derive(Debug)]
+pub(super) struct Dealt {
+    pub(super) group: i16,
+    pub(super) id: Uuid,
+    /// Whether it was a dead letter, or waited behind one.
+    pub(super) was_dead: bool,
+    /// `applied`, `refused`, `dead` or `dropped`.
+    pub(super) outcome: String,
+}
+
 /// Everything about events in one service's database.
 #[derive(Debug, Default)]
 pub(super) struct Messaging {
@@ -45,6 +56,8 @@ pub(super) struct Messaging {
     pub(super) parked: Vec<Parked>,
     /// Keys marked as parked, as text.
     pub(super) parked_keys: Vec<(i16, String)>,
+    /// The operators' trail.
+    pub(super) dealt: Vec<Dealt>,
 }
 
 impl Messaging {
@@ -55,6 +68,7 @@ impl Messaging {
             consumed: consumed(db).await?,
             parked: parked(db).await?,
             parked_keys: parked_keys(db).await?,
+            dealt: dealt(db).await?,
         })
     }
 }
@@ -119,6 +133,21 @@ async fn parked_keys(db: &mut PgConnection) -> Result<Vec<(i16, String)>, sqlx::
     let rows =
         sqlx::query("SELECT grp, key FROM parked_key ORDER BY grp, key").fetch_all(db).await?;
     rows.iter().map(|row| Ok((row.try_get("grp")?, key_text(row.try_get("key")?)))).collect()
+}
+
+async fn dealt(db: &mut PgConnection) -> Result<Vec<Dealt>, sqlx::Error> {
+    let trail = "SELECT grp, event_id, was_dead, outcome FROM dead_letter_action ORDER BY seq";
+    let rows = sqlx::query(trail).fetch_all(db).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Dealt {
+                group: row.try_get("grp")?,
+                id: row.try_get("event_id")?,
+                was_dead: row.try_get("was_dead")?,
+                outcome: row.try_get("outcome")?,
+            })
+        })
+        .collect()
 }
 
 fn key_text(key: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! Reads the Kafka topics from their first to their last record.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -112,7 +112,7 @@ pub(super) struct Topics {
     pub(super) dead: Vec<(&'static str, u64)>,
 }
 
-/// Reads every event topic and counts the dead letters. Blocks.
+/// Reads every topic; of the dead letters only their number is kept. Blocks.
 ///
 /// # Errors
 /// The broker does not answer, or a topic is missing.
@@ -138,19 +138,20 @@ pub(super) fn read(kafka: &Kafka) -> anyhow::Result<Topics> {
     for group in GROUPS {
         let name = format!("{}portolan.dlq.{group}.v1", kafka.topic_prefix);
         if let Some(ids) = partitions.get(&name) {
-            topics.dead.push((group, count(&consumer, &name, ids)?));
+            topics.dead.push((group, letters(&consumer, &name, ids)?));
         }
     }
     Ok(topics)
 }
 
-fn count(consumer: &BaseConsumer, name: &str, partitions: &[i32]) -> anyhow::Result<u64> {
-    let mut records = 0;
-    for &partition in partitions {
-        let (low, high) = watermarks(consumer, name, partition)?;
-        records += u64::try_from(high - low).unwrap_or(0);
-    }
-    Ok(records)
+/// How many letters there are. A relay may publish one twice; one without an id counts each time.
+fn letters(consumer: &BaseConsumer, name: &str, partitions: &[i32]) -> anyhow::Result<u64> {
+    let mut read = Topics::default();
+    // They are of no topic of events: only their ids are looked at.
+    read_topic(consumer, Topic::Order, name, partitions, &mut read)?;
+    let ids: HashSet<Uuid> = read.records.iter().filter_map(|record| record.id).collect();
+    let nameless = read.records.iter().filter(|record| record.id.is_none()).count();
+    Ok(u64::try_from(ids.len() + nameless)?)
 }
 
 fn watermarks(consumer: &BaseConsumer, name: &str, partition: i32) -> anyhow::Result<(i64, i64)> {

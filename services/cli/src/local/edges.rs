@@ -86,7 +86,12 @@ mod tests {
     #[test]
     fn what_is_not_listed_is_nobody() {
         let edges = Edges::read().unwrap();
-        assert_eq!(edges.callers("notification"), "\n[callers]\n");
+        assert_eq!(edges.callers("gateway"), "\n[callers]\n");
+        for service in ["order", "inventory", "payment", "notification"] {
+            for method in portolan_messaging::ops::METHODS {
+                assert!(edges.callers(service).contains(method), "{service} {method}");
+            }
+        }
         assert_eq!(edges.callers("psp"), "\n[callers]\npayment = [\"*\"]\n");
         assert!(edges.callers("inventory").contains("seed = [\"portolan.inventory.v1."));
     }

@@ -178,6 +178,8 @@ impl Wiring<'_> {
             Service::Gateway => {
                 writeln!(text, "order_url = {}", url(Service::Order)?)?;
                 writeln!(text, "inventory_url = {}", url(Service::Inventory)?)?;
+                writeln!(text, "payment_url = {}", url(Service::Payment)?)?;
+                writeln!(text, "notification_url = {}", url(Service::Notification)?)?;
             }
             Service::Psp | Service::Inventory | Service::Payment | Service::Notification => {}
         }
@@ -197,7 +199,8 @@ impl Wiring<'_> {
         match service {
             Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp)?)?,
             Service::Gateway => text.push_str(&self.gateway_auth()?),
-            Service::Psp | Service::Inventory | Service::Notification | Service::Order => {}
+            Service::Order => text.push_str(&self.lock(&files)),
+            Service::Psp | Service::Inventory | Service::Notification => {}
         }
         Ok(text)
     }
@@ -226,7 +229,13 @@ impl Wiring<'_> {
         }
     }
 
-    /// How the service proves itself to database and broker.
+    /// Where the masters of the customers' lock are.
+    fn lock(&self, files: &str) -> String {
+        let masters = self.settings.ports.redis.map(|port| quoted(&loopback(port).to_string()));
+        format!("\n[lock]\nmasters = [{}]\n{files}", masters.join(", "))
+    }
+
+    /// How the service proves itself to database, broker and the lock's masters.
     fn files(&self, service: Service) -> String {
         pair(self.tls, service.name()).map_or_else(String::new, |(roots, identity)| {
             let (roots, identity) = (path_text(&roots), path_text(&identity));

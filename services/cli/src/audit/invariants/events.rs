@@ -71,11 +71,13 @@ pub(super) fn i10(all: &Snapshot) -> Finding {
     finding
 }
 
-/// `explained` accepts what has a reason written down.
+/// What an operator has dealt with is none any more. `explained` accepts what has a reason written
+/// down.
 pub(super) fn q6(all: &Snapshot, explained: bool) -> Finding {
     let mut finding = Finding::new("Q6", "no dead letters and nothing parked behind them");
     for (group, letters) in &all.topics.dead {
-        let accepted = if explained { dead_in_inbox(all, group) } else { 0 };
+        let explained = if explained { dead_in_inbox(all, group) } else { 0 };
+        let accepted = dealt_with(all, group) + explained;
         finding.expect(*letters <= accepted, || {
             format!(
                 "{letters} records on the dead letter topic of {group}, {accepted} accounted for"
@@ -101,14 +103,39 @@ fn q6_of(messaging: &Messaging, explained: bool, finding: &mut Finding) {
         finding.expect(explained && why, || format!("{key}: parked in group {group}"));
     }
     let parked: HashSet<_> = messaging.parked.iter().map(|row| (row.group, row.id)).collect();
+    let dropped = dealt(messaging, &["dropped"]);
     for event in &messaging.consumed {
-        let holds = event.status == "done" || parked.contains(&(event.group, event.id));
+        let holds = match event.status.as_str() {
+            "done" => true,
+            "dropped" => dropped.contains(&(event.group, event.id)),
+            _ => parked.contains(&(event.group, event.id)),
+        };
         finding.expect(holds, || format!("{}: {} but not kept", event.id, event.status));
     }
 }
 
+fn number(group: &str) -> Option<i16> {
+    GROUPS.iter().zip(1..).find(|(name, _)| **name == group).map(|(_, number)| number)
+}
+
+/// The dead letters of which the operators' trail says that they ended in one of these ways.
+fn dealt(messaging: &Messaging, outcomes: &[&str]) -> HashSet<(i16, Uuid)> {
+    let trail = messaging.dealt.iter();
+    let ended = trail.filter(|dealt| dealt.was_dead && outcomes.contains(&dealt.outcome.as_str()));
+    ended.map(|dealt| (dealt.group, dealt.id)).collect()
+}
+
+fn dealt_with(all: &Snapshot, group: &str) -> u64 {
+    let ended: HashSet<(i16, Uuid)> = producers(all)
+        .into_iter()
+        .flat_map(|(_, messaging)| dealt(messaging, &["applied", "dropped"]))
+        .filter(|(of, _)| Some(*of) == number(group))
+        .collect();
+    u64::try_from(ended.len()).unwrap_or(0)
+}
+
 fn dead_in_inbox(all: &Snapshot, group: &str) -> u64 {
-    let number = GROUPS.iter().zip(1..).find(|(name, _)| **name == group).map(|(_, number)| number);
+    let number = number(group);
     let dead = producers(all)
         .into_iter()
         .flat_map(|(_, messaging)| &messaging.parked)

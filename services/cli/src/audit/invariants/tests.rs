@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     super::{
         inventory::{Reservation, Stock},
-        messaging::{Consumed, Logged, Messaging, Parked},
+        messaging::{Consumed, Dealt, Logged, Messaging, Parked},
         notification::{Mail, Notification},
         order::{Answer, Guard, Order, Transition},
         payment::{Booked, Payment},
@@ -269,6 +269,7 @@ const BREAKS: &[Breaks] = &[
     }),
     (&["Q6"], |all| all.payment.messaging.parked_keys.push((3, DONE.to_string()))),
     (&["Q6"], |all| all.payment.messaging.consumed[0].status = "dead".to_owned()),
+    (&["Q6"], |all| all.payment.messaging.consumed[0].status = "dropped".to_owned()),
     (&["Q7"], |all| {
         all.payment.messaging.consumed.remove(0);
     }),
@@ -349,4 +350,24 @@ fn an_explained_dead_letter_is_accepted_only_on_demand() {
     assert_eq!(broken(&all, &accepting), Vec::<&str>::new());
     all.payment.messaging.parked[0].reason = None;
     assert_eq!(broken(&all, &accepting), ["Q6"]);
+}
+
+#[test]
+fn a_dead_letter_that_an_operator_dealt_with_is_none() {
+    let mut all = sound();
+    all.topics.dead.push(("payment", 2));
+    let id = all.payment.messaging.consumed[0].id;
+    let dealt = |id, was_dead, outcome: &str| {
+        let outcome = outcome.to_owned();
+        Dealt { group: 3, id, was_dead, outcome }
+    };
+    all.payment.messaging.consumed[0].status = "dropped".to_owned();
+    all.payment.messaging.dealt.push(dealt(id, true, "dropped"));
+    let other = Uuid::from_u128(9);
+    // Neither a refusal nor an event that merely waited accounts for the second letter.
+    all.payment.messaging.dealt.push(dealt(other, true, "refused"));
+    all.payment.messaging.dealt.push(dealt(other, false, "applied"));
+    assert_eq!(broken(&all, &rules()), ["Q6"]);
+    all.payment.messaging.dealt.push(dealt(other, true, "applied"));
+    assert_eq!(broken(&all, &rules()), Vec::<&str>::new());
 }
