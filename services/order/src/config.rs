@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use portolan_lock::LockConfig;
-use portolan_messaging::KafkaConfig;
+use portolan_messaging::{KafkaConfig, ops};
 use portolan_runtime::{
     Callers, DatabaseConfig, ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid,
 };
@@ -75,7 +75,7 @@ impl Validate for Config {
         if self.orders.sweep_interval_ms == 0 {
             return Err(Invalid::new("orders.sweep_interval_ms", "must be at least 1"));
         }
-        self.callers.check(&METHODS)?;
+        self.callers.check(&[METHODS.as_slice(), &ops::METHODS].concat())?;
         self.database.validate()?;
         self.kafka.validate()?;
         if let Some(lock) = &self.lock {

@@ -30,6 +30,7 @@ use portolan_lock::Redlock;
 use portolan_messaging::{open, outbox};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
+    ops::v1::dead_letter_service_server::DeadLetterServiceServer,
     order::v1::order_service_server::OrderServiceServer,
 };
 use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig};
@@ -72,7 +73,9 @@ async fn serve(config: &Config, ctx: &Context) -> anyhow::Result<()> {
     let (pool, waker) = (messaging.pool.clone(), messaging.waker.clone());
     let changes = Changes::default();
     let handler = consumer::OrderEvents { ids: Arc::clone(&ctx.ids), changes: changes.clone() };
-    messaging.consume(ctx, consumer::GROUP, consumer::TOPICS, Arc::new(handler)).await?;
+    let handler = Arc::new(handler);
+    messaging.consume(ctx, consumer::GROUP, consumer::TOPICS, Arc::clone(&handler)).await?;
+    let dead_letters = messaging.dead_letters(ctx, consumer::GROUP, handler);
     app::spawn_sweeper(
         ctx,
         pool.clone(),
@@ -83,12 +86,9 @@ async fn serve(config: &Config, ctx: &Context) -> anyhow::Result<()> {
     let place = placing(config, ctx, &pool, &waker)?;
     let (ids, tasks) = (Arc::clone(&ctx.ids), ctx.tasks.clone());
     let service = grpc::Service { pool, ids, tasks, waker, changes, place };
-    portolan_runtime::grpc::serve(
-        ctx,
-        tonic::service::Routes::new(OrderServiceServer::new(service)),
-        &config.callers,
-    )
-    .await
+    let routes = tonic::service::Routes::new(OrderServiceServer::new(service))
+        .add_service(DeadLetterServiceServer::new(dead_letters));
+    portolan_runtime::grpc::serve(ctx, routes, &config.callers).await
 }
 
 fn placing(
