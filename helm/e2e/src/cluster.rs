@@ -105,12 +105,13 @@ impl Cluster {
         self.helm(&arguments).await.map(drop)
     }
 
-    /// `helm upgrade --reuse-values --wait` with these values changed.
+    /// `helm upgrade --reuse-values --wait` with these values changed; its Jobs are waited for, too.
     ///
     /// # Errors
     /// Helm fails.
     pub(crate) async fn upgrade(&self, set: &[&str]) -> anyhow::Result<()> {
         let mut arguments = vec!["upgrade", &self.release, &self.chart, "--reuse-values"];
+        arguments.push("--wait-for-jobs");
         arguments.extend(self.values(set));
         self.helm(&arguments).await.map(drop)
     }

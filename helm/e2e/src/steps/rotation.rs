@@ -11,13 +11,16 @@ use crate::{cluster::Cluster, load::Load, options::Options, pods};
 const SERVICES: [&str; 5] = ["gateway", "order", "inventory", "payment", "notification"];
 const WITH_DATABASE: [&str; 4] = ["order", "inventory", "payment", "notification"];
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Logins that may exist at once: two for each pod and Job with a database, and one more while a
-/// lease ends.
-const MOST_LOGINS: usize = 24;
+/// Logins made since the beginning that may exist at once: of each of five services one, its
+/// predecessor, and one more while a lease ends.
+const MOST_LOGINS: usize = 15;
 
 /// What was seen of each service.
 #[derive(Debug, Default)]
 struct Seen {
+    /// When it began, by the database's clock, in seconds since 1970. Older logins are those of pods
+    /// that were replaced before; they end with the lease of their pod's token.
+    since: u64,
     certificates: BTreeMap<&'static str, BTreeSet<u64>>,
     logins: BTreeMap<&'static str, BTreeSet<String>>,
     most_logins: usize,
@@ -37,7 +40,9 @@ pub(super) async fn under_load(options: &Options, cluster: &Cluster) -> anyhow::
     cluster.kubectl(&["rollout", "status", "deployment", "--timeout=5m"]).await?;
     let duration = Duration::from_mins(options.rotation_minutes);
     let load = Load::start(cluster, "load-rotation", options.rate, duration).await?;
-    let mut seen = Seen::default();
+    let now = psql(cluster, "postgres", "SELECT extract(epoch FROM now())::bigint").await?;
+    let since = now.trim().parse().context("the time")?;
+    let mut seen = Seen { since, ..Seen::default() };
     while !load.left().is_zero() {
         seen.look(cluster).await?;
         tokio::time::sleep(LOOK_EVERY.min(load.left())).await;
@@ -82,9 +87,13 @@ impl Seen {
             let names = psql(cluster, "postgres", &sql).await?;
             self.logins.entry(service).or_default().extend(names.lines().map(str::to_owned));
         }
-        let count =
-            psql(cluster, "postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%'")
-                .await?;
+        // Vault ends a login's name with the time at which it made it.
+        let sql = format!(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'v-%' \
+             AND substring(rolname FROM '[0-9]+$')::bigint >= {}",
+            self.since
+        );
+        let count = psql(cluster, "postgres", &sql).await?;
         self.most_logins =
             self.most_logins.max(count.trim().parse().context("the number of logins")?);
         Ok(())
