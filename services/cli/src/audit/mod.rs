@@ -26,6 +26,7 @@ mod sources;
 mod topics;
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -33,6 +34,7 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use invariants::Rules;
 use report::Verdict;
@@ -132,20 +134,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Audits a local installation as soon as it has come to rest, after `patience` at the latest.
-/// `requests` says what its customers asked for.
+/// `requests` says what its customers asked for, `planted` which records nobody committed, and `explained` accepts dead
+/// letters whose reason is written down.
 ///
 /// # Errors
 /// The auditor could not look.
 pub(crate) async fn at_rest(
     state: &StateDir,
     requests: &Path,
+    planted: HashSet<Uuid>,
+    explained: bool,
     patience: Duration,
 ) -> anyhow::Result<Report> {
     let databases = Databases::read(&state.databases())?;
     let kafka = Kafka::beside(&databases, brokers(state)?, String::new());
     let rules = Rules {
         open_order_limit: 0,
-        explained_dead_letters: false,
+        explained_dead_letters: explained,
+        planted,
         attempts: Some(requests::read(requests)?),
         fences: sources::fences(&databases).await?,
     };
@@ -157,6 +163,7 @@ async fn audit(args: &Args) -> anyhow::Result<Report> {
     let rules = Rules {
         open_order_limit: args.open_order_limit,
         explained_dead_letters: args.accept_explained_dead_letters,
+        planted: HashSet::new(),
         attempts: args.requests.as_deref().map(requests::read).transpose()?,
         fences: sources::fences(&databases).await?,
     };

@@ -1,8 +1,10 @@
 //! An installation of our own, run by the app host like any other.
 
 use std::{
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -12,10 +14,13 @@ use tokio::{
     process::Command,
     time::{Instant, sleep},
 };
+use uuid::Uuid;
+
+use super::proxy::Proxy;
 
 use crate::{
     catalogue::{Catalogue, Product},
-    local::{HostRecord, Identity, Row, RowState, StateDir},
+    local::{HostRecord, Identity, Ports, Row, RowState, StateDir, loopback},
     mesh::Mesh,
     seed,
 };
@@ -35,10 +40,15 @@ const SETTINGS: [&str; 9] = [
 ];
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// From where the services look for what they use to where it is. The network lies in between.
+const DETOUR: u16 = 300;
+
 #[derive(Clone, Debug)]
 pub(super) struct Installation {
     state: StateDir,
     program: PathBuf,
+    networks: Arc<BTreeMap<String, Proxy>>,
+    planted: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 impl Installation {
@@ -47,17 +57,23 @@ impl Installation {
     /// # Errors
     /// It does not start: what the app host says.
     pub(super) async fn start(state: &Path, port_offset: u16) -> anyhow::Result<Self> {
-        let this = Self { state: StateDir::at(state)?, program: std::env::current_exe()? };
+        let this = Self {
+            state: StateDir::at(state)?,
+            program: std::env::current_exe()?,
+            networks: Arc::new(networks(port_offset).await?),
+            planted: Arc::default(),
+        };
         let mut up = this.command("up");
         up.args(["--detach", "--reset", "--no-seed", "--replicas", "2"]);
-        up.args(["--port-offset", &port_offset.to_string()]);
+        up.args(["--port-offset", &port_offset.to_string(), "--detour", &DETOUR.to_string()]);
         up.args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
         let status = up.status().await.context("cannot start the app host")?;
         ensure!(status.success(), "the installation in {} does not start", state.display());
         Ok(this)
     }
 
-    fn command(&self, name: &str) -> Command {
+    /// A command of ours about this installation.
+    pub(super) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(name).arg("--state").arg(self.state.root());
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -76,6 +92,26 @@ impl Installation {
     ) -> anyhow::Result<()> {
         let inventory = self.record()?.inventory;
         seed::import(&Mesh::open(None)?, &inventory, catalogue, quantity).await.map(|_| ())
+    }
+
+    /// The network between the services and `name`.
+    pub(super) fn network(&self, name: &str) -> anyhow::Result<&Proxy> {
+        self.networks.get(name).with_context(|| format!("there is no network before {name}"))
+    }
+
+    /// The broker's address, past the network as far as a client that is told another can be.
+    pub(super) fn brokers(&self) -> anyhow::Result<String> {
+        Ok(loopback(self.row("kafka")?.port).to_string())
+    }
+
+    /// Notes a record that nobody committed.
+    pub(super) fn plant(&self, id: Uuid) {
+        self.planted.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// The records that nobody committed.
+    pub(super) fn planted(&self) -> HashSet<Uuid> {
+        self.planted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn record(&self) -> anyhow::Result<HostRecord> {
@@ -145,4 +181,25 @@ impl Installation {
         }
         Ok(())
     }
+}
+
+/// One network before each thing that the services use.
+async fn networks(port_offset: u16) -> anyhow::Result<BTreeMap<String, Proxy>> {
+    let ports = Ports { detour: DETOUR, ..Ports::default().shifted(port_offset)? };
+    let [first, second, third] = ports.redis;
+    let all = [
+        ("postgres", ports.postgres),
+        ("kafka", ports.kafka),
+        ("psp", ports.psp),
+        ("redis-1", first),
+        ("redis-2", second),
+        ("redis-3", third),
+    ];
+    let mut networks = BTreeMap::new();
+    for (name, port) in all {
+        let proxy = Proxy::open(loopback(port), loopback(ports.behind(port)?)).await;
+        let proxy = proxy.with_context(|| format!("port {port} ({name}) cannot be used"))?;
+        networks.insert(name.to_owned(), proxy);
+    }
+    Ok(networks)
 }

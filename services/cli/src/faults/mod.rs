@@ -9,7 +9,9 @@
 mod ends;
 mod installation;
 mod kinds;
+mod letters;
 mod plan;
+mod proxy;
 mod recovery;
 mod report;
 mod schedule;
@@ -170,6 +172,8 @@ async fn hurt(
     let requests = shop.state().logs().join("requests.jsonl");
     let signer = Signer::open(shop.state())?;
     let customers = Customers::new(&shop.record()?.gateways, signer, &requests)?;
+    let first = plan::first(plan.seed, &plan.catalogue);
+    customers.first(&first, Instant::now() + HEALED).await?;
     let (start, now) = (SystemClock.now(), Instant::now());
     let interval = Duration::from_secs_f64(1.0 / args.rate);
     let deadline = now + args.length() + PERSISTENCE;
@@ -212,7 +216,16 @@ async fn inject_all(
 /// Lets the shop come to rest, audits it, and measures.
 async fn judge(args: &Args, shop: &Installation, done: Done) -> anyhow::Result<Run> {
     let mut violations = done.violations;
-    let report = audit::at_rest(shop.state(), &done.requests, REST).await?;
+    // At rest it is known which records could not be applied.
+    let audit =
+        |explained| audit::at_rest(shop.state(), &done.requests, shop.planted(), explained, REST);
+    let mut report = audit(true).await?;
+    if !shop.planted().is_empty() {
+        violations.extend(letters::drop_planted(shop).await?);
+    }
+    if report.complaints().is_empty() {
+        report = audit(false).await?;
+    }
     violations.extend(report.complaints());
     let databases = Databases::read(&shop.state().databases())?;
     let ends = Ends::read(&databases, done.start).await?;
@@ -239,7 +252,10 @@ fn measured(all: &[Ended], throughput: &Throughput, length: Duration) -> Vec<Inj
         later.min().unwrap_or(length)
     };
     let recovery = |ended: &Ended| {
-        let time = throughput.recovery(ended.over, next(ended))?;
+        // Without a measure of before nothing can be back.
+        let (before, over) = (throughput.before(), ended.over);
+        let time =
+            if before > 0.0 { throughput.recovery(over, next(ended))? } else { return None };
         time.as_millis().try_into().ok()
     };
     let injected = |ended: &Ended| Injected {

@@ -50,10 +50,25 @@ pub(super) struct Planned {
 /// All orders of a run, and what the shop has to sell.
 #[derive(Debug)]
 pub(super) struct Plan {
+    pub(super) seed: u64,
     pub(super) orders: Vec<Planned>,
     pub(super) catalogue: Catalogue,
     hot: String,
     hot_stock: i64,
+}
+
+/// An order that is completed if anything is.
+pub(super) fn first(seed: u64, catalogue: &Catalogue) -> Planned {
+    let lines = catalogue.products.keys().next_back().map(|sku| (sku.clone(), 1));
+    Planned {
+        user: "first".to_owned(),
+        key: format!("faults-{seed}-first"),
+        lines: lines.into_iter().collect(),
+        card: format!("tok_ok_{seed}_first"),
+        twice: false,
+        again: false,
+        cancel_after: None,
+    }
 }
 
 impl Plan {
@@ -79,7 +94,7 @@ impl Plan {
             })
             .collect();
         let hot_stock = little(&orders, &hot);
-        Ok(Self { orders, catalogue, hot, hot_stock })
+        Ok(Self { seed, orders, catalogue, hot, hot_stock })
     }
 
     /// Pieces of a product at the beginning.

@@ -28,6 +28,36 @@ pub(super) enum Kind {
     Pause,
     /// SIGSTOP of one for longer than its session.
     LongPause,
+    /// PostgreSQL ends, in order or by a crash, and is started again.
+    PostgresRestart,
+    /// The connections of one service are ended in the moment of their commit.
+    ConnectionsCut,
+    /// The broker is killed, or stops in order, and is started again.
+    BrokerRestart,
+    /// SIGSTOP of the broker.
+    BrokerPause,
+    /// One, two or three Redis masters are killed and cannot be reached.
+    RedisDown,
+    /// FLUSHALL on one, two or three masters.
+    RedisFlush,
+    /// SIGSTOP of one, two or three masters.
+    RedisPause,
+    /// A whole topic is written once more.
+    Duplicates,
+    /// Records of all topics are written once more in the reverse order.
+    Reordering,
+    /// A record that cannot be applied.
+    Poison,
+    /// A consumer group begins at the beginning of its topics.
+    GroupReset,
+    /// A stranger joins and leaves a consumer group again and again.
+    Rebalances,
+    /// Whatever goes to PostgreSQL, Kafka, Redis or the provider, and comes back, takes longer.
+    NetworkSlow,
+    /// Connections to one of them are reset, new ones, too.
+    NetworkReset,
+    /// Nothing arrives at one of them or comes back, and nobody says so.
+    NetworkSilent,
 }
 
 impl Kind {
@@ -35,15 +65,39 @@ impl Kind {
     fn targets(self) -> &'static [&'static str] {
         match self {
             Self::Kill | Self::Pause | Self::LongPause => &PROCESSES,
+            Self::PostgresRestart => &["restart", "crash"],
+            Self::ConnectionsCut => &["order", "inventory", "payment", "notification", "psp"],
+            Self::BrokerRestart => &["kill", "stop"],
+            Self::BrokerPause => &["kafka"],
+            Self::RedisDown | Self::RedisFlush | Self::RedisPause => &["1", "2", "3"],
+            Self::Duplicates | Self::GroupReset | Self::Rebalances => {
+                &["order", "inventory", "payment", "notification"]
+            }
+            Self::Reordering => &["topics"],
+            Self::Poison => &["order", "inventory", "payment", "stranger-order"],
+            Self::NetworkSlow | Self::NetworkReset | Self::NetworkSilent => {
+                &["postgres", "kafka", "psp", "redis-1"]
+            }
         }
     }
 
     /// How long it lasts, in milliseconds; none for what is over at once.
     const fn lasts_ms(self) -> Option<std::ops::Range<u64>> {
         match self {
-            Self::Kill => None,
+            Self::Kill
+            | Self::PostgresRestart
+            | Self::BrokerRestart
+            | Self::RedisFlush
+            | Self::Duplicates
+            | Self::Reordering
+            | Self::Poison
+            | Self::GroupReset => None,
             Self::Pause => Some(300..2_500),
             Self::LongPause => Some(8_000..11_000),
+            Self::ConnectionsCut | Self::NetworkReset => Some(500..3_000),
+            Self::BrokerPause | Self::NetworkSilent => Some(2_000..8_000),
+            Self::RedisDown | Self::RedisPause => Some(1_000..5_000),
+            Self::Rebalances | Self::NetworkSlow => Some(2_000..6_000),
         }
     }
 

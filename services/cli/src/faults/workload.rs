@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, ensure};
 use futures::future::join;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
@@ -35,6 +35,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug, Deserialize)]
 struct OrderView {
     id: String,
+    status: String,
 }
 
 /// What the customers met.
@@ -75,6 +76,24 @@ impl Customers {
             requests: Mutex::new(File::create(requests).context("no file of requests")?),
             met: Mutex::default(),
         }))
+    }
+
+    /// Places one order and waits until it is completed: from then on everything is under way.
+    ///
+    /// # Errors
+    /// It is not completed by `deadline`.
+    pub(super) async fn first(&self, order: &Planned, deadline: Instant) -> anyhow::Result<()> {
+        let placed = self.place(0, order, deadline).await?;
+        let id = placed.map_err(|why| anyhow!("the first order is not accepted: {why}"))?;
+        loop {
+            let request = self.http.get(self.url(0, &format!("/v1/orders/{id}")));
+            let seen = self.ask(request, &order.user).await?.map(|order| order.status);
+            if seen.as_deref() == Ok("COMPLETED") {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the first order is not completed: {seen:?}");
+            sleep(FIRST_RETRY).await;
+        }
     }
 
     /// Places `orders` from `start` on, one every `interval`. An order may be repeated until
@@ -173,7 +192,7 @@ impl Customers {
             .post(self.url(turn, "/v1/orders"))
             .header("Idempotency-Key", &order.key)
             .json(&json!({"lines": lines, "payment_token": order.card}));
-        let answered = self.ask(request, &order.user).await?;
+        let answered = self.ask(request, &order.user).await?.map(|order| order.id);
         self.note(order, &answered)?;
         Ok(answered)
     }
@@ -187,10 +206,10 @@ impl Customers {
         &self,
         request: RequestBuilder,
         user: &str,
-    ) -> anyhow::Result<Result<String, Refusal>> {
+    ) -> anyhow::Result<Result<OrderView, Refusal>> {
         let token = self.signer.sign(user, Role::Customer, TOKEN_TTL)?;
         let answered = answer::<OrderView>(request.bearer_auth(token.expose_secret()).send().await);
-        Ok(answered.await.map(|answer| answer.body.id))
+        Ok(answered.await.map(|answer| answer.body))
     }
 
     fn url(&self, turn: usize, path: &str) -> String {

@@ -28,19 +28,24 @@ pub(crate) struct Kafka<'a> {
     state: &'a StateDir,
     programs: &'a Programs,
     port: u16,
+    /// Where it listens, if that is elsewhere than where it is looked for.
+    behind: u16,
     controller_port: u16,
     tls: Option<&'a Places>,
 }
 
 impl<'a> Kafka<'a> {
+    /// # Errors
+    /// A port would be above 65535.
     pub(crate) fn new(
         state: &'a StateDir,
         programs: &'a Programs,
         settings: &Settings,
         tls: Option<&'a Places>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let (port, controller_port) = (settings.ports.kafka, settings.ports.kafka_controller);
-        Self { state, programs, port, controller_port, tls }
+        let behind = settings.ports.behind(port)?;
+        Ok(Self { state, programs, port, behind, controller_port, tls })
     }
 
     pub(crate) fn brokers(&self) -> String {
@@ -70,13 +75,18 @@ impl<'a> Kafka<'a> {
 
     fn properties(&self, data: &Path) -> String {
         let mut properties = PROPERTIES.to_owned();
+        if self.behind != self.port {
+            // The last of two lines counts.
+            let told = format!("\nadvertised.listeners=PLAINTEXT://{}\n", self.brokers());
+            properties.push_str(&told);
+        }
         if let Some((roots, identity)) = pair(self.tls, KAFKA) {
             properties.push_str(TLS_PROPERTIES);
             properties = properties.replace("@ROOTS@", &text(&roots));
             properties = properties.replace("@IDENTITY@", &text(&identity));
         }
         properties
-            .replace("@PORT@", &self.port.to_string())
+            .replace("@PORT@", &self.behind.to_string())
             .replace("@CONTROLLER_PORT@", &self.controller_port.to_string())
             .replace("@DATA@", &text(data))
     }
@@ -84,11 +94,11 @@ impl<'a> Kafka<'a> {
     pub(crate) fn component(&self) -> Component {
         Component {
             name: "kafka".to_owned(),
-            port: self.port,
+            port: self.behind,
             program: self.java("-Xmx320m").args(["kafka.Kafka", "server.properties"]),
             stop_signal: Signal::SIGTERM,
             grace: Duration::from_secs(20),
-            probe: Probe::Connect(self.port),
+            probe: Probe::Connect(self.behind),
         }
     }
 

@@ -35,6 +35,7 @@ mod up;
 
 pub(crate) use args::UpArgs;
 pub(crate) use certificates::{LOAD, SEED};
+pub(crate) use ports::{Ports, loopback};
 pub(crate) use process::Identity;
 pub(crate) use record::{HostRecord, Row, State as RowState};
 pub(crate) use services::{AUDIENCE, ISSUER, Role};

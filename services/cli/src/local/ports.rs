@@ -24,6 +24,9 @@ pub(crate) struct Ports {
     pub admin_distance: u16,
     /// From a service's port to its second replica's.
     pub replica_distance: u16,
+    /// From where PostgreSQL, Kafka, Redis and the provider are looked for to where they listen:
+    /// something that is not ours to start stands in between. 0 where nothing does.
+    pub detour: u16,
 }
 
 impl Default for Ports {
@@ -41,11 +44,22 @@ impl Default for Ports {
             redis: [6381, 6382, 6383],
             admin_distance: 1000,
             replica_distance: 10,
+            detour: 0,
         }
     }
 }
 
 impl Ports {
+    /// Where something listens that is looked for at `port`.
+    ///
+    /// # Errors
+    /// That would be above 65535.
+    pub(crate) fn behind(&self, port: u16) -> anyhow::Result<u16> {
+        let detour = self.detour;
+        port.checked_add(detour)
+            .with_context(|| format!("port {port} plus the detour {detour} is above 65535"))
+    }
+
     /// The same ports, all `offset` further up.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ pub(crate) struct Postgres<'a> {
     state: &'a StateDir,
     programs: &'a Programs,
     port: u16,
+    /// Where it listens, if that is elsewhere than where it is looked for.
+    behind: u16,
     /// The unprivileged user it runs as: PostgreSQL refuses to run as root.
     user: Option<User>,
     tls: Option<&'a Places>,
@@ -46,7 +48,7 @@ pub(crate) struct Postgres<'a> {
 
 impl<'a> Postgres<'a> {
     /// # Errors
-    /// The unprivileged user does not exist.
+    /// The unprivileged user does not exist, or a port would be above 65535.
     pub(crate) fn new(
         state: &'a StateDir,
         programs: &'a Programs,
@@ -62,7 +64,9 @@ impl<'a> Postgres<'a> {
         } else {
             None
         };
-        Ok(Self { state, programs, port: settings.ports.postgres, user, tls })
+        let port = settings.ports.postgres;
+        let behind = settings.ports.behind(port)?;
+        Ok(Self { state, programs, port, behind, user, tls })
     }
 
     /// Makes the cluster if there is none, and writes down who is let in.
@@ -148,7 +152,7 @@ impl<'a> Postgres<'a> {
         let mut program = self.program("postgres", &[], &self.state.postgres());
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
-            format!("port={}", self.port),
+            format!("port={}", self.behind),
             "unix_socket_directories=".to_owned(),
             "max_connections=300".to_owned(),
             "shared_buffers=128MB".to_owned(),
@@ -170,7 +174,7 @@ impl<'a> Postgres<'a> {
         }
         Ok(Component {
             name: "postgres".to_owned(),
-            port: self.port,
+            port: self.behind,
             program,
             // Fast shutdown: ends the sessions instead of waiting for them.
             stop_signal: Signal::SIGINT,
@@ -182,7 +186,7 @@ impl<'a> Postgres<'a> {
     fn superuser(&self) -> anyhow::Result<PgConnectOptions> {
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
-            .port(self.port)
+            .port(self.behind)
             .username("postgres")
             .password(&self.state.secret("postgres")?)
             .database("postgres");

@@ -8,6 +8,7 @@ use portolan_runtime::Tls;
 use super::{
     certificates::{Places, REDIS, text},
     component::{Component, Program},
+    ports::Ports,
     probe::Probe,
     programs::Programs,
     state::StateDir,
@@ -18,26 +19,27 @@ use super::{
 pub(crate) fn components(
     state: &StateDir,
     programs: &Programs,
-    ports: &[u16],
+    ports: &Ports,
     tls: Option<(&Places, &Tls)>,
 ) -> anyhow::Result<Vec<Component>> {
-    let make = |(index, port): (usize, &u16)| {
+    let make = |(index, port): (usize, u16)| {
+        let port = ports.behind(port)?;
         let dir = state.redis(index + 1);
         fs::create_dir_all(&dir)?;
         let program = Program::new(&programs.redis, &dir)
             .args(["--bind", "127.0.0.1", "--daemonize", "no", "--appendonly", "yes"])
             .args(["--save", "", "--loglevel", "warning"])
-            .args(listen(*port, tls.map(|(places, _)| places)));
+            .args(listen(port, tls.map(|(places, _)| places)));
         Ok(Component {
             name: format!("redis-{}", index + 1),
-            port: *port,
+            port,
             program,
             stop_signal: Signal::SIGTERM,
             grace: Duration::from_secs(10),
-            probe: Probe::Redis(*port, tls.map(|(_, tls)| tls.client_config(REDIS))),
+            probe: Probe::Redis(port, tls.map(|(_, tls)| tls.client_config(REDIS))),
         })
     };
-    ports.iter().enumerate().map(make).collect()
+    ports.redis.into_iter().enumerate().map(make).collect()
 }
 
 fn listen(port: u16, tls: Option<&Places>) -> Vec<String> {

@@ -86,7 +86,12 @@ impl Service {
     /// # Errors
     /// A port would be above 65535.
     pub(crate) fn listen(self, ports: &Ports, replica: u16) -> anyhow::Result<Listen> {
-        let first = self.first_port(ports);
+        let first = match self {
+            Self::Psp => ports.behind(ports.psp)?,
+            Self::Inventory | Self::Payment | Self::Notification | Self::Order | Self::Gateway => {
+                self.first_port(ports)
+            }
+        };
         let port = replica.checked_mul(ports.replica_distance).and_then(|up| first.checked_add(up));
         let admin = port.and_then(|port| port.checked_add(ports.admin_distance));
         port.zip(admin).map(|(port, admin)| Listen { port, admin }).with_context(|| {
@@ -197,7 +202,10 @@ impl Wiring<'_> {
             write!(text, "\n[kafka]\nbrokers = {}\n{files}", quoted(&self.brokers))?;
         }
         match service {
-            Service::Payment => writeln!(text, "\n[psp]\nurl = {}", url(Service::Psp)?)?,
+            Service::Payment => {
+                let provider = quoted(&address(ports.psp, self.tls.is_some()));
+                writeln!(text, "\n[psp]\nurl = {provider}")?;
+            }
             Service::Gateway => text.push_str(&self.gateway_auth()?),
             Service::Order => text.push_str(&self.lock(&files)),
             Service::Psp | Service::Inventory | Service::Notification => {}

@@ -52,8 +52,10 @@ impl Settings {
         if !(1..=2).contains(&replicas) {
             bail!("replicas must be 1 or 2, not {replicas}");
         }
+        let mut ports = file.ports.shifted(args.port_offset)?;
+        ports.detour = args.detour.unwrap_or(ports.detour);
         let settings = Self {
-            ports: file.ports.shifted(args.port_offset)?,
+            ports,
             replicas,
             overrides: args
                 .set
@@ -77,11 +79,13 @@ impl Settings {
     pub(crate) fn wanted_ports(&self) -> anyhow::Result<Vec<(u16, String)>> {
         let ports = &self.ports;
         let mut wanted = vec![
-            (ports.postgres, "postgres".to_owned()),
-            (ports.kafka, "kafka".to_owned()),
+            (ports.behind(ports.postgres)?, "postgres".to_owned()),
+            (ports.behind(ports.kafka)?, "kafka".to_owned()),
             (ports.kafka_controller, "kafka, controller".to_owned()),
         ];
-        wanted.extend(ports.redis.iter().zip(1..).map(|(port, n)| (*port, format!("redis-{n}"))));
+        for (port, n) in ports.redis.into_iter().zip(1..) {
+            wanted.push((ports.behind(port)?, format!("redis-{n}")));
+        }
         for service in Service::ALL {
             for replica in 0..service.replicas(self.replicas) {
                 let (listen, label) = (service.listen(ports, replica)?, service.label(replica));
@@ -147,6 +151,18 @@ mod tests {
         let far = Ports { replica_distance: u16::MAX, ..Ports::default() };
         settings(far.clone(), 1).wanted_ports().unwrap();
         assert!(settings(far, 2).wanted_ports().is_err());
+    }
+
+    #[test]
+    fn what_is_reached_by_a_detour_listens_further_up_and_the_services_do_not() {
+        let ports = Ports { detour: 300, ..Ports::default() };
+        let wanted = settings(ports, 1).wanted_ports().unwrap();
+        let of = |name: &str| wanted.iter().find(|(_, other)| other == name).map(|(port, _)| *port);
+        assert_eq!([of("postgres"), of("kafka")], [Some(5_733), Some(9_392)]);
+        assert_eq!(
+            [of("redis-3"), of("psp"), of("order")],
+            [Some(6_683), Some(8_745), Some(8_441)]
+        );
     }
 
     #[test]

@@ -184,14 +184,13 @@ impl<'a> Host<'a> {
         let places = settings.leaf_ttl.map(|ttl| state.tls(ttl));
         let tls = places.as_ref().map(|places| self.secure(places)).transpose()?;
         let postgres = Postgres::new(state, programs, settings, places.as_ref())?;
-        let kafka = Kafka::new(state, programs, settings, places.as_ref());
+        let kafka = Kafka::new(state, programs, settings, places.as_ref())?;
         postgres.prepare()?;
         kafka.prepare(&self.logs).await?;
 
         let postgres_component = postgres.component()?;
         let redis_tls = places.as_ref().zip(tls.as_ref());
-        let mut infrastructure =
-            redis::components(state, programs, &settings.ports.redis, redis_tls)?;
+        let mut infrastructure = redis::components(state, programs, &settings.ports, redis_tls)?;
         infrastructure.push(kafka.component());
         let names: Vec<String> = std::iter::once(&postgres_component)
             .chain(&infrastructure)

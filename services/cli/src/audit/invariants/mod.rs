@@ -8,7 +8,9 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
 
 use super::{report::Finding, requests::Attempt, sources::Snapshot};
 
@@ -19,6 +21,8 @@ pub(super) struct Rules {
     pub(super) open_order_limit: i64,
     /// Whether dead letters with a reason are accepted.
     pub(super) explained_dead_letters: bool,
+    /// Records that no service wrote: whoever asks for the audit put them there.
+    pub(super) planted: HashSet<Uuid>,
     /// What the clients say they asked for.
     pub(super) attempts: Option<Vec<Attempt>>,
     /// Every customer's fence when the audit began.
@@ -38,7 +42,7 @@ pub(super) fn at_any_time(all: &Snapshot, rules: &Rules) -> Vec<Finding> {
         money::i7(all.provider.as_ref(), &outcome::by_id(&all.order.orders)),
         orders::i8(&all.order, rules.open_order_limit),
         orders::i9(&all.order, &rules.fences),
-        events::i10(all),
+        events::i10(all, &rules.planted),
     ]
 }
 

@@ -371,3 +371,14 @@ fn a_dead_letter_that_an_operator_dealt_with_is_none() {
     all.payment.messaging.dealt.push(dealt(other, true, "applied"));
     assert_eq!(broken(&all, &rules()), Vec::<&str>::new());
 }
+
+#[test]
+fn a_record_that_nobody_committed_is_accepted_only_when_it_was_planted() {
+    let mut all = sound();
+    let id = Uuid::from_u128(77);
+    let planted = Published { id: Some(id), ..all.topics.records[0].clone() };
+    all.topics.records.push(planted);
+    assert!(broken(&all, &rules()).contains(&"I10"));
+    let knowing = Rules { planted: [id].into(), ..rules() };
+    assert!(!broken(&all, &knowing).contains(&"I10"));
+}
