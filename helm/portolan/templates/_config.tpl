@@ -117,6 +117,13 @@ inventory_url: {{ include "portolan.url" (dict "ctx" . "component" "inventory") 
 {{- define "portolan.config.inventory" -}}
 {}
 {{- end -}}
+{{- with include "portolan.valkey.masters" . | fromYamlArray }}
+{{- $valkey := $.Values.valkey }}
+lock:
+  masters: {{ toJson . }}
+  tls_roots: {{ ternary "/secrets/roots.pem" "/etc/portolan-valkey-ca/ca.crt" (or $valkey.bundled.enabled (not $valkey.external.caConfigMap)) }}
+  tls_identity: /secrets/tls.pem
+{{- end }}
 
 {{- define "portolan.config.payment" -}}
 {{- $psp := .Values.services.psp -}}

@@ -85,6 +85,9 @@ kafka:
   consume: {{ toJson .consumes }}
   groups: {{ toJson (list .group) }}
 {{- end }}
+{{- if and (eq .component "order") (include "portolan.valkey.masters" .ctx | fromYamlArray) }}
+{{- $uses = append $uses "valkey/tls" }}
+{{- end }}
 {{- if include "portolan.jaeger.endpoint" .ctx }}
 {{- $uses = append $uses "jaeger/otlp" }}
 {{- end }}

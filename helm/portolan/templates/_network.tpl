@@ -124,6 +124,7 @@ spec:
 {{- $outside := dict
   "postgres" (dict "external" $values.postgres.external "at" (printf "%s:%v" $values.postgres.external.host $values.postgres.external.port))
   "kafka" (dict "external" $values.kafka.external "at" $values.kafka.external.brokers)
+  "valkey" (dict "external" $values.valkey.external "at" (join "," $values.valkey.external.masters))
   "vault" (dict "external" $values.vault.external "at" $values.vault.external.address)
   "jaeger" (dict "external" $values.jaeger.external "at" $values.jaeger.external.endpoint)
   "mailpit" (dict "external" $values.mail.external "at" $values.mail.external.url)

@@ -152,7 +152,7 @@ volumeMounts:
 {{- define "portolan.externalCas" -}}
 {{- $entry := get (include "portolan.model" .ctx | fromYaml) .component -}}
 {{- $kind := .kind -}}
-{{- range $server, $edge := dict "postgres" "postgres/pg" "kafka" "kafka/mtls" -}}
+{{- range $server, $edge := dict "postgres" "postgres/pg" "kafka" "kafka/mtls" "valkey" "valkey/tls" -}}
 {{- $section := get $.ctx.Values $server -}}
 {{- if and (not $section.bundled.enabled) $section.external.caConfigMap (has $edge ($entry.uses | default list)) }}
 - name: {{ $server }}-ca

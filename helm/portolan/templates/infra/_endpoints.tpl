@@ -27,6 +27,17 @@ Where things are: what is bundled under its name, what is external as the values
 {{- end -}}
 {{- end -}}
 
+{{/* The masters of the customers' lock, as a YAML list; empty for a shop without. */}}
+{{- define "portolan.valkey.masters" -}}
+{{- if .Values.valkey.bundled.enabled -}}
+{{- range include "portolan.infra.podNames" (dict "ctx" . "component" "valkey" "count" .Values.valkey.bundled.replicas) | fromYamlArray }}
+- {{ . }}:6379
+{{- end -}}
+{{- else -}}
+{{- toYaml .Values.valkey.external.masters -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "portolan.vault.address" -}}
 {{- if .Values.vault.bundled.enabled -}}
 https://{{ include "portolan.name" (dict "ctx" . "component" "vault") }}:8200
