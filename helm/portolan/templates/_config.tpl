@@ -99,6 +99,11 @@ https://{{ include "portolan.name" . }}:{{ include "portolan.port" (dict "compon
 {{- define "portolan.config.gateway" -}}
 order_url: {{ include "portolan.url" (dict "ctx" . "component" "order") }}
 inventory_url: {{ include "portolan.url" (dict "ctx" . "component" "inventory") }}
+{{- range $component := list "payment" "notification" }}
+{{- if (index $.Values.services $component).enabled }}
+{{ $component }}_url: {{ include "portolan.url" (dict "ctx" $ "component" $component) }}
+{{- end }}
+{{- end }}
 auth:
   {{- include "portolan.auth" . | nindent 2 }}
 {{- if .Values.demo.enabled }}
@@ -112,11 +117,6 @@ dev_issuer:
 
 {{- define "portolan.config.order" -}}
 inventory_url: {{ include "portolan.url" (dict "ctx" . "component" "inventory") }}
-{{- end -}}
-
-{{- define "portolan.config.inventory" -}}
-{}
-{{- end -}}
 {{- with include "portolan.valkey.masters" . | fromYamlArray }}
 {{- $valkey := $.Values.valkey }}
 lock:
@@ -124,6 +124,11 @@ lock:
   tls_roots: {{ ternary "/secrets/roots.pem" "/etc/portolan-valkey-ca/ca.crt" (or $valkey.bundled.enabled (not $valkey.external.caConfigMap)) }}
   tls_identity: /secrets/tls.pem
 {{- end }}
+{{- end -}}
+
+{{- define "portolan.config.inventory" -}}
+{}
+{{- end -}}
 
 {{- define "portolan.config.payment" -}}
 {{- $psp := .Values.services.psp -}}

@@ -17,6 +17,9 @@ use crate::{
     support::{Rendered, everywhere, profile},
 };
 
+/// The package that every consumer serves.
+const OPS: &str = "portolan.ops.v1.";
+
 /// Caller, called, and the name of the port.
 type Edge = (String, String, String);
 
@@ -113,10 +116,11 @@ fn an_allow_list_names_methods_that_the_service_has_and_callers_that_are_there()
                 findings
                     .check(!list.is_empty(), || format!("{service}: {caller} may call nothing"));
                 for method in list {
-                    let own = format!("portolan.{}.v1.", service.pod.component());
+                    // Whoever consumes also serves what operators do about its dead letters.
+                    let own = [format!("portolan.{}.v1.", service.pod.component()), OPS.to_owned()];
                     let grpc = mesh_port(service).is_some_and(|port| port.name == "grpc");
                     let known = if grpc {
-                        method.starts_with(&own) && methods.contains(&method)
+                        own.iter().any(|own| method.starts_with(own)) && methods.contains(&method)
                     } else {
                         method == "*"
                     };
