@@ -12,7 +12,7 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{cli::StateArg, out};
+use crate::out;
 use target::Target;
 
 /// Every consumer group, in the order in which the gateway lists them.
@@ -30,8 +30,10 @@ pub(crate) struct Args {
 /// Where the shop is, who acts, and how to answer.
 #[derive(Debug, clap::Args)]
 struct Place {
-    #[command(flatten)]
-    state: StateArg,
+    /// The directory that holds everything the local installation writes.
+    #[arg(long, env = "PORTOLAN_STATE", default_value = ".portolan", value_name = "DIR")]
+    #[arg(global = true)]
+    state: PathBuf,
     /// Where the shop is and how tokens are signed, instead of the running local installation.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,

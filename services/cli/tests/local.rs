@@ -148,6 +148,7 @@ fn what_is_started_works_comes_back_when_killed_and_leaves_nothing_behind() {
     let replay = shop.run(&["replay", &file, "--rate", "5"]);
     assert!(replay.status.success(), "{}", text(&replay));
     assert!(text(&replay).contains("2 accepted, 2 completed"), "{}", text(&replay));
+    assert!(text(&shop.run(&["dlq", "list"])).starts_with("no dead letters"));
 
     // A second start finds it running and changes nothing.
     let processes = shop.processes();
@@ -190,6 +191,9 @@ fn with_tls_after_the_supervisor_was_killed_the_next_start_stops_what_it_left_an
     });
     let audit = shop.run(&["audit"]);
     assert!(audit.status.success(), "{}", text(&audit));
+    // Every consumer lets the gateway ask.
+    let dead_letters = text(&shop.run(&["dlq", "list"]));
+    assert!(dead_letters.starts_with("no dead letters"), "{dead_letters}");
     let left = shop.processes();
     kill(Pid::from_raw(number(&shop.record()["host"])), Signal::SIGKILL).unwrap();
     eventually("the supervisor is gone", || !shop.run(&["status"]).status.success());

@@ -12,13 +12,14 @@ use crate::{
 
 /// One call of each service at least: refused or not, it changes nothing when its message is empty.
 /// The provider speaks HTTP, and its 403 is what a gRPC client calls `PERMISSION_DENIED`.
-const METHODS: [(&str, &str); 7] = [
+const METHODS: [(&str, &str); 8] = [
     ("order", "portolan.order.v1.OrderService/PlaceOrder"),
     ("order", "portolan.order.v1.OrderService/GetOrder"),
     ("inventory", "portolan.inventory.v1.InventoryService/Quote"),
     ("inventory", "portolan.inventory.v1.InventoryService/ImportProducts"),
     ("payment", "portolan.payment.v1.PaymentService/GetPayment"),
     ("notification", "portolan.notification.v1.NotificationService/ListNotifications"),
+    ("payment", "portolan.ops.v1.DeadLetterService/Redrive"),
     ("psp", "v1/captures"),
 ];
 const IDENTITIES: [&str; 6] = ["gateway", "order", "inventory", "payment", "notification", "psp"];

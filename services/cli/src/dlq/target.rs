@@ -29,7 +29,7 @@ impl Target {
     /// # Errors
     /// There is no gateway, or no way to be an operator.
     pub(super) fn find(place: &Place) -> anyhow::Result<Self> {
-        let state = StateDir::at(&place.state.state)?;
+        let state = StateDir::at(&place.state)?;
         let config = match (&place.config, &place.gateway) {
             (Some(file), _) => Config::read(file)?,
             (None, Some(_)) => Config::default(),
