@@ -150,7 +150,7 @@ impl Paused {
         let mut config = LockConfig::new(masters.iter().map(TestRedis::address).collect());
         (config.ttl_ms, config.instance_timeout_ms, config.budget_ms) = (1_000, 300, 20_000);
         let lock = Redlock::start(&context(), &config).unwrap();
-        lock.connected().await;
+        eventually(PATIENCE, "connections", async || (lock.reachable() == 3).then_some(())).await;
         Self { db, lock, _masters: masters }
     }
 

@@ -96,7 +96,9 @@ async fn lock(masters: Masters) -> (Redlock, Vec<TestRedis>) {
     let mut servers: Vec<TestRedis> = (0..3).map(|_| TestRedis::new()).collect();
     let config = LockConfig::new(servers.iter().map(TestRedis::address).collect());
     let lock = Redlock::start(&context(), &config).unwrap();
-    lock.connected().await;
+    while lock.reachable() < servers.len() {
+        tokio::time::sleep(HELD).await;
+    }
     masters.hurt(&mut servers);
     (lock, servers)
 }

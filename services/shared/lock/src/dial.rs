@@ -86,9 +86,10 @@ impl Dialer {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Result<(MultiplexedConnection, Driver), DialError> {
-        let limits = AsyncConnectionConfig::new().set_response_timeout(Some(self.instance_timeout));
+        // What is done here has until the end of the connect timeout.
+        let limits = AsyncConnectionConfig::new().set_response_timeout(None);
         let info = RedisConnectionInfo::default();
-        let (connection, driver) =
+        let (mut connection, driver) =
             MultiplexedConnection::new_with_config(&info, stream, limits).await?;
         let mut driver = driver.boxed();
         // A request that arrives first finds its script there.
@@ -97,6 +98,7 @@ impl Dialer {
             loaded = script::load(&mut loading) => loaded?,
             () = &mut driver => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
+        connection.set_response_timeout(self.instance_timeout);
         Ok((connection, driver))
     }
 }

@@ -16,12 +16,14 @@ const PATIENCE: u32 = 3;
 /// One master. A task of its own keeps a connection to it, so that no request ever waits for one.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {
+    /// Its place in the configuration.
+    pub(crate) number: usize,
     link: watch::Receiver<Option<MultiplexedConnection>>,
 }
 
 impl Instance {
     /// Starts connecting, and goes on until the soft token and the last clone is gone.
-    pub(crate) fn start(address: String, dialer: Dialer, tasks: &Tasks) -> Self {
+    pub(crate) fn start(number: usize, address: String, dialer: Dialer, tasks: &Tasks) -> Self {
         let (publish, link) = watch::channel(None);
         let changes = dialer.changes();
         let mut keeper = Keeper { address, dialer, changes, publish, tasks: tasks.clone() };
@@ -36,20 +38,15 @@ impl Instance {
                 never = keeper.keep() => match never {},
             }
         });
-        Self { link }
+        Self { number, link }
     }
 
     /// The connection, if there is one at this moment.
-    fn connection(&self) -> Option<MultiplexedConnection> {
+    pub(crate) fn connection(&self) -> Option<MultiplexedConnection> {
         self.link.borrow().clone()
     }
 
-    /// Waits for a connection.
-    pub(crate) async fn connected(&self) {
-        let _ = self.link.clone().wait_for(Option::is_some).await;
-    }
-
-    /// Asks the master something. No answer, for whatever reason, is none.
+    /// Asks the master something.
     pub(crate) async fn ask<T, F>(
         &self,
         question: impl FnOnce(MultiplexedConnection) -> F,
@@ -57,12 +54,17 @@ impl Instance {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        match question(self.connection()?).await {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                tracing::debug!(%error, "a lock master did not answer");
-                None
-            }
+        answer(question(self.connection()?)).await
+    }
+}
+
+/// What a master answers. No answer, for whatever reason, is none.
+pub(crate) async fn answer<T>(asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
+    match asked.await {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            tracing::debug!(%error, "a lock master did not answer");
+            None
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -9,6 +9,7 @@ use std::{
 
 use portolan_kernel::IdGen;
 use portolan_runtime::{Context, Tasks, tls::TlsError};
+use redis::aio::MultiplexedConnection;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -17,7 +18,7 @@ use tokio::{
 use crate::{
     Guard, LockConfig, LockError, Terms,
     dial::Dialer,
-    instance::Instance,
+    instance::{Instance, answer},
     metrics,
     quorum::{Count, Verdict, Vote, count},
     retry::Schedule,
@@ -48,9 +49,22 @@ pub(crate) struct Masters {
 pub(crate) struct Attempt {
     pub(crate) claim: Claim,
     over: AtomicBool,
+    /// The connection over which each master was asked, by its number. The release follows on the
+    /// same one: a master that stands still finds it right behind the request, however late.
+    asked: Vec<OnceLock<MultiplexedConnection>>,
 }
 
 impl Attempt {
+    fn new(claim: Claim, masters: usize) -> Self {
+        let asked = std::iter::repeat_with(OnceLock::new).take(masters).collect();
+        Self { claim, over: AtomicBool::new(false), asked }
+    }
+
+    /// The connection over which this master was asked.
+    fn asked(&self, instance: &Instance) -> Option<&OnceLock<MultiplexedConnection>> {
+        self.asked.get(instance.number)
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
@@ -94,9 +108,13 @@ impl Masters {
     }
 }
 
+/// Releases on one master. What cannot be released runs out.
 async fn forget(instance: &Instance, attempt: &Attempt) {
-    // What is not released runs out.
-    let _: Option<bool> = instance.ask(|on| attempt.claim.release(on)).await;
+    let Some(on) = attempt.asked(instance).and_then(OnceLock::get) else { return };
+    if answer(attempt.claim.release(on.clone())).await.is_none() {
+        // That connection may be gone, and what was asked over it done.
+        let _: Option<bool> = instance.ask(|on| attempt.claim.release(on)).await;
+    }
 }
 
 /// Asks one master. When the attempt has ended meanwhile, its release may have come before this
@@ -105,7 +123,10 @@ async fn take(instance: Instance, attempt: Arc<Attempt>, floor: i64) -> Vote<i64
     if attempt.is_over() {
         return Vote::Silent;
     }
-    let answer = instance.ask(|on| attempt.claim.acquire(on, floor)).await;
+    let Some((asked, on)) = attempt.asked(&instance).zip(instance.connection()) else {
+        return Vote::Silent;
+    };
+    let answer = answer(attempt.claim.acquire(asked.get_or_init(|| on).clone(), floor)).await;
     if attempt.is_over() {
         forget(&instance, &attempt).await;
     }
@@ -125,10 +146,11 @@ impl Redlock {
     pub fn start(ctx: &Context, config: &LockConfig) -> Result<Self, TlsError> {
         metrics::describe();
         let dialer = Dialer::load(config, &ctx.tasks)?;
-        let connect =
-            |address: &String| Instance::start(address.clone(), dialer.clone(), &ctx.tasks);
+        let connect = |(number, address): (usize, &String)| {
+            Instance::start(number, address.clone(), dialer.clone(), &ctx.tasks)
+        };
         let masters = Masters {
-            instances: config.masters.iter().map(connect).collect(),
+            instances: config.masters.iter().enumerate().map(connect).collect(),
             tasks: ctx.tasks.clone(),
             terms: config.terms(),
             instance_timeout: config.instance_timeout(),
@@ -141,11 +163,10 @@ impl Redlock {
         })
     }
 
-    /// Waits until all masters are connected.
-    pub async fn connected(&self) {
-        for instance in &self.masters.instances {
-            instance.connected().await;
-        }
+    /// How many masters are connected.
+    pub fn reachable(&self) -> usize {
+        let instances = self.masters.instances.iter();
+        instances.filter(|instance| instance.connection().is_some()).count()
     }
 
     /// Tries to take the lock of `user` within the configured budget.
@@ -170,7 +191,8 @@ impl Redlock {
             return;
         }
         if unavailable {
-            tracing::warn!("no majority of the lock's masters answers: going on without the lock");
+            let connected = self.reachable();
+            tracing::warn!(connected, "no majority of the lock's masters: on without the lock");
         } else {
             tracing::info!("a majority of the lock's masters answers again");
         }
@@ -182,7 +204,7 @@ impl Redlock {
         }
         let (asked, terms) = (Instant::now(), self.masters.terms);
         let claim = Claim::new(user, purpose, &self.ids.next(), terms.ttl);
-        let attempt = Arc::new(Attempt { claim, over: AtomicBool::new(false) });
+        let attempt = Arc::new(Attempt::new(claim, self.masters.instances.len()));
         // Dropped on every way out, that of a caller who stopped waiting included: it releases.
         let guard = Guard::unheld(Arc::clone(&self.masters), Arc::clone(&attempt));
         let said = self.masters.vote(|instance| take(instance, Arc::clone(&attempt), floor)).await;

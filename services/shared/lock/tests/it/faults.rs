@@ -57,6 +57,18 @@ async fn what_a_master_took_too_late_is_released_there_as_well() {
 }
 
 #[tokio::test]
+async fn what_a_master_was_asked_before_it_was_given_up_is_released_when_it_goes_on() {
+    let bench = Bench::with(three(TestRedis::new), brisk).await;
+    bench.servers[0].freeze();
+    let guard = bench.acquired("order").await;
+    bench.reaches(2).await;
+    drop(guard);
+    bench.servers[0].thaw();
+    bench.reaches(3).await;
+    bench.becomes_held(0).await;
+}
+
+#[tokio::test]
 async fn with_two_masters_down_nobody_can_tell_until_one_is_back() {
     let mut bench = Bench::with(three(TestRedis::new), brisk).await;
     bench.servers[0].kill();

@@ -28,8 +28,15 @@ impl Bench {
         change(&mut config);
         let ctx = context();
         let lock = Redlock::start(&ctx, &config).unwrap();
-        tokio::time::timeout(PATIENCE, lock.connected()).await.unwrap();
-        Self { servers, lock, ctx }
+        let bench = Self { servers, lock, ctx };
+        bench.reaches(3).await;
+        bench
+    }
+
+    pub(crate) async fn reaches(&self, masters: usize) {
+        let what = format!("{masters} masters are connected");
+        eventually(PATIENCE, &what, async || (self.lock.reachable() == masters).then_some(()))
+            .await;
     }
 
     pub(crate) async fn acquire(&self, purpose: &str) -> Result<Guard, LockError> {
