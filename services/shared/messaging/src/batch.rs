@@ -49,8 +49,8 @@ pub(crate) type Parts = Vec<Vec<Delivery>>;
 impl<H: Handler> Processor<H> {
     /// Reads the envelope of a record.
     pub(crate) fn receive(&self, raw: Raw) -> Delivery {
-        let inbox_id = raw.inbox_id();
         let record = raw.decode(self.clock.now());
+        let inbox_id = record.as_ref().map_or_else(|_| raw.place_id(), |record| record.event_id);
         // A malformed record may claim any day; it is filed under the first that has a partition
         // whenever it comes, so that its twin meets it.
         let day = if record.is_ok() { envelope::event_day(inbox_id) } else { MALFORMED_DAY };

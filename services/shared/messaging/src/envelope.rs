@@ -142,16 +142,14 @@ impl Raw {
         })
     }
 
-    /// The id to deduplicate by: the event's own if it has a sound one, else one made from where
-    /// the record stands, so that even an unreadable record is handled once.
-    pub(crate) fn inbox_id(&self) -> Uuid {
-        self.event_id().unwrap_or_else(|_| {
-            let place = format!("{}/{}/{}", self.topic, self.partition, self.offset);
-            let mut random = [0; 10];
-            random[..8].copy_from_slice(&xxh3_64(place.as_bytes()).to_be_bytes());
-            let millis = u64::try_from(self.timestamp_ms).unwrap_or(0);
-            uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
-        })
+    /// What an unreadable record is known by: an id made from where it stands. The id that it may
+    /// claim is not to be trusted: the event that has it would be taken for a duplicate.
+    pub(crate) fn place_id(&self) -> Uuid {
+        let place = format!("{}/{}/{}", self.topic, self.partition, self.offset);
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&xxh3_64(place.as_bytes()).to_be_bytes());
+        let millis = u64::try_from(self.timestamp_ms).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     }
 
     fn event_id(&self) -> Result<Uuid, Malformed> {
@@ -306,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_record_gets_the_same_inbox_id_at_every_delivery() {
+    fn an_unreadable_record_has_the_same_id_at_every_delivery() {
         let mut raw = sound();
         raw.headers.clear();
         let twin = raw.clone();
-        assert_eq!(raw.inbox_id(), twin.inbox_id());
+        assert_eq!(raw.place_id(), twin.place_id());
         raw.offset += 1;
-        assert_ne!(raw.inbox_id(), twin.inbox_id());
-        assert_eq!(twin.inbox_id().get_version_num(), 7);
+        assert_ne!(raw.place_id(), twin.place_id());
+        assert_eq!(twin.place_id().get_version_num(), 7);
     }
 
     proptest! {
@@ -327,7 +325,7 @@ mod tests {
             raw.key = key;
             for name in names { raw.headers.insert(name, value.clone()); }
             let _ = raw.decode(NOW);
-            let _ = raw.inbox_id();
+            let _ = raw.place_id();
         }
     }
 }

@@ -261,7 +261,7 @@ pub(super) async fn is_marked(
     .await
 }
 
-/// Notes that the group has applied the event; false if it had done so before.
+/// Notes that the group has seen the event; false if it had before.
 pub(super) async fn remember(
     conn: &mut PgConnection,
     group: Group,

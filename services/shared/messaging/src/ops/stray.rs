@@ -50,7 +50,7 @@ impl<H: Handler> DeadLetters<H> {
         let row = found.ok_or(OpsError::NotFound)?;
         // The consumer's order of locks: inbox row, key.
         let fresh = match row.raw().decode(self.clock.now()) {
-            Ok(_) => rows::remember(&mut tx, self.group, event_id).await?,
+            Ok(record) => rows::remember(&mut tx, self.group, record.event_id).await?,
             Err(Malformed(why)) => {
                 let verdict = Verdict::new(MALFORMED, why);
                 return self.refuse(tx, &row, &verdict, by).await;
@@ -63,7 +63,7 @@ impl<H: Handler> DeadLetters<H> {
             let first = queue.first().map_or(event_id, |head| head.event_id);
             return Err(OpsError::NotFirst { first });
         }
-        // It has come again since, and was applied then.
+        // It has come again since, and was dealt with then: the queue of its key is empty.
         let attempt = if fresh { Some(self.attempt(&mut tx, &row).await?) } else { None };
         let applied = match attempt {
             Some(Err(verdict)) => {
