@@ -21,6 +21,7 @@ mod dial;
 mod guard;
 mod instance;
 mod metrics;
+mod outage;
 mod quorum;
 mod redlock;
 mod retry;

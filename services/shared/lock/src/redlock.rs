@@ -20,6 +20,7 @@ use crate::{
     dial::Dialer,
     instance::{Instance, answer},
     metrics,
+    outage::{Outage, Turn},
     quorum::{Count, Verdict, Vote, count},
     retry::Schedule,
     script::{Answer, Claim, MAX_TOKEN},
@@ -31,8 +32,7 @@ pub struct Redlock {
     masters: Arc<Masters>,
     ids: Arc<dyn IdGen>,
     schedule: Schedule,
-    /// Whether no majority could be reached when it was asked last.
-    outage: Arc<AtomicBool>,
+    outage: Arc<Outage>,
 }
 
 /// The masters, and what is common to all that is asked of them.
@@ -181,21 +181,15 @@ impl Redlock {
         let started = Instant::now();
         let outcome = self.schedule.run(|| self.attempt(user, purpose, floor)).await;
         metrics::acquisition(&outcome, started.elapsed());
-        self.report(matches!(outcome, Err(LockError::Unavailable)));
+        match self.outage.note(matches!(outcome, Err(LockError::Unavailable))) {
+            Some(Turn::Begun) => {
+                let connected = self.reachable();
+                tracing::warn!(connected, "no majority of the lock's masters: on without the lock");
+            }
+            Some(Turn::Over) => tracing::info!("a majority of the lock's masters answers again"),
+            None => {}
+        }
         outcome
-    }
-
-    /// The beginning and the end of an outage are worth a line each, what is in between is not.
-    fn report(&self, unavailable: bool) {
-        if self.outage.swap(unavailable, Ordering::Relaxed) == unavailable {
-            return;
-        }
-        if unavailable {
-            let connected = self.reachable();
-            tracing::warn!(connected, "no majority of the lock's masters: on without the lock");
-        } else {
-            tracing::info!("a majority of the lock's masters answers again");
-        }
     }
 
     async fn attempt(&self, user: &str, purpose: &str, floor: i64) -> Result<Guard, LockError> {
