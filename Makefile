@@ -73,6 +73,12 @@ audit: ## Checks the invariants over all databases.
 faults: build ## Hurts a shop of its own under load by a schedule and audits it; SEED=1 MINUTES=1.
 	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(portolan) faults --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
+# In a directory of their own: these programs never take the place of the usual ones.
+.PHONY: faults-systematic
+faults-systematic: deps ## Has every program crash at every failpoint, in the life of one order each.
+	@cargo build --workspace --bins --features portolan-runtime/failpoints --target-dir $(target)/failpoints
+	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(target)/failpoints/debug/portolan faults --systematic $(ARGS)
+
 ##@ The shop on a cluster
 
 # `make up` runs dev programs, images hold release ones, unless make is told otherwise.

@@ -57,7 +57,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => until_told(replay::run(*args, screen)).await,
         Command::Audit(args) => until_told(audit::run(*args)).await,
         Command::Dlq(args) => until_told(Box::pin(dlq::run(&args))).await,
-        Command::Faults(args) => Box::pin(until_told(faults::run(&args))).await,
+        Command::Faults(args) => Box::pin(faults::run(&args)).await,
         Command::Bootstrap(args) => until_told(cluster::bootstrap::run(&args)).await,
         Command::VaultConfigure(args) => until_told(cluster::vault_configure::run(&args)).await,
         Command::KafkaConfigure(args) => until_told(cluster::kafka_configure::run(&args)).await,

@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use portolan_e2e::program;
 use serde_json::Value;
 
 const SERVICES: [&str; 5] = [
@@ -161,6 +162,16 @@ fn the_domain_knows_no_technology() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn no_program_has_failpoints_unless_it_is_built_with_them() {
+    for name in ["order", "inventory", "payment", "notification", "psp"] {
+        let program = fs::read(program(&format!("portolan-{name}"))).unwrap();
+        // The variable without which no failpoint does anything.
+        let sign = b"PORTOLAN_FAILPOINTS";
+        assert!(!program.windows(sign.len()).any(|bytes| bytes == sign), "{name}");
     }
 }
 

@@ -18,7 +18,7 @@ mod slots;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use portolan_kernel::OrderId;
-use portolan_runtime::{Tasks, telemetry::TraceContext};
+use portolan_runtime::{Tasks, failpoint, telemetry::TraceContext};
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
@@ -180,6 +180,7 @@ impl Worker {
                 let found = jobs.len();
                 let handed = matches!(due, Due::Of(_));
                 for job in jobs {
+                    failpoint!("claim:after-commit");
                     let slot = round.slots.take(handed, job.call.attempt > 1);
                     self.call(round, job, slot);
                 }
@@ -211,7 +212,9 @@ impl Worker {
         let reply = round.reply.clone();
         let call = async move {
             let started = clock.now();
+            failpoint!("provider:before-call");
             let answer = provider.ask(&job.question, &trace).await;
+            failpoint!("provider:after-call");
             observe(&job, &answer, (clock.now() - started).as_seconds_f64());
             if answer == Answer::Unknown {
                 Span::current().record("otel.status_code", "ERROR");

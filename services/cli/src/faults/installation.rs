@@ -16,7 +16,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::proxy::Proxy;
+use super::{kinds::disk, proxy::Proxy};
 
 use crate::{
     catalogue::{Catalogue, Product},
@@ -28,7 +28,7 @@ use crate::{
 /// What makes a minute long enough: orders that wait for ever end soon, the provider's late answers
 /// come soon, and a silent member of a group is given up as soon as the broker allows.
 const SETTINGS: [&str; 9] = [
-    "order.orders.deadline_secs=20",
+    "order.orders.deadline_secs=30",
     "order.kafka.session_timeout_ms=6000",
     "inventory.kafka.session_timeout_ms=6000",
     "payment.kafka.session_timeout_ms=6000",
@@ -52,11 +52,16 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Starts one with empty databases and two replicas of every service.
+    /// Starts one with empty databases and two replicas of every service,
+    /// and with more in the environment of everything.
     ///
     /// # Errors
     /// It does not start: what the app host says.
-    pub(super) async fn start(state: &Path, port_offset: u16) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        state: &Path,
+        port_offset: u16,
+        environment: &[(&str, &Path)],
+    ) -> anyhow::Result<Self> {
         let this = Self {
             state: StateDir::at(state)?,
             program: std::env::current_exe()?,
@@ -67,6 +72,7 @@ impl Installation {
         up.args(["--detach", "--reset", "--no-seed", "--replicas", "2"]);
         up.args(["--port-offset", &port_offset.to_string(), "--detour", &DETOUR.to_string()]);
         up.args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
+        up.envs(environment.iter().copied());
         let status = up.status().await.context("cannot start the app host")?;
         ensure!(status.success(), "the installation in {} does not start", state.display());
         Ok(this)
@@ -102,6 +108,11 @@ impl Installation {
     /// The broker's address, past the network as far as a client that is told another can be.
     pub(super) fn brokers(&self) -> anyhow::Result<String> {
         Ok(loopback(self.row("kafka")?.port).to_string())
+    }
+
+    /// Where a small disk is mounted: beside the directory, which belongs to the app host.
+    pub(super) fn disk(&self) -> PathBuf {
+        self.state.root().with_extension("disk")
     }
 
     /// Notes a record that nobody committed.
@@ -176,6 +187,7 @@ impl Installation {
         let _gone = self.thaw();
         let status = self.command("down").status().await?;
         ensure!(status.success(), "the installation does not stop");
+        disk::unmount(&self.disk()).await?;
         if forget {
             std::fs::remove_dir_all(self.state.root())?;
         }

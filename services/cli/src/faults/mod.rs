@@ -7,6 +7,7 @@
 //! everything is made whole, the shop comes to rest, and the auditor reads all of it.
 
 mod ends;
+mod failpoints;
 mod installation;
 mod kinds;
 mod letters;
@@ -15,11 +16,12 @@ mod proxy;
 mod recovery;
 mod report;
 mod schedule;
+mod systematic;
 mod workload;
 
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use portolan_kernel::{Clock as _, SystemClock};
 use time::OffsetDateTime;
 use tokio::{
@@ -37,6 +39,7 @@ use workload::{Customers, Met};
 
 use crate::{
     audit::{self, Databases},
+    local::StopSignals,
     out,
     token::Signer,
 };
@@ -68,6 +71,10 @@ pub(crate) struct Args {
     /// Orders a second.
     #[arg(long, default_value_t = 8.0)]
     rate: f64,
+    /// Instead of a schedule: has every program end at every one of its failpoints, in the life of
+    /// one order each. Needs programs that are built with them.
+    #[arg(long, conflicts_with_all = ["runs", "only", "json", "markdown"])]
+    systematic: bool,
     /// Prints the schedule and does nothing.
     #[arg(long)]
     dry_run: bool,
@@ -90,6 +97,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     ensure!(args.rate.is_finite() && args.rate > 0.0, "the rate must be positive");
     ensure!(args.minutes.is_finite() && args.minutes > 0.0, "the length must be positive");
+    if args.systematic {
+        return systematic::run(args).await;
+    }
     let only: BTreeSet<Kind> = args.only.iter().copied().collect();
     let mut runs = Vec::new();
     for seed in args.seed..args.seed.saturating_add(args.runs) {
@@ -135,15 +145,23 @@ fn write(args: &Args, runs: &[Run]) -> anyhow::Result<()> {
 /// One run, from an empty installation to the auditor's verdict.
 async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> {
     let plan = Plan::new(seed, args.orders())?;
-    let shop = Installation::start(&args.state, args.port_offset).await?;
-    let done = hurt(args, &shop, &plan, faults).await;
-    let run = match done {
-        Ok(done) => judge(args, &shop, done).await,
-        Err(error) => Err(error),
+    let shop = Installation::start(&args.state, args.port_offset, &[]).await?;
+    let all = async {
+        let done = hurt(args, &shop, &plan, faults).await?;
+        judge(args, &shop, done).await
     };
-    let sound = run.as_ref().is_ok_and(|run| run.violations.is_empty() && run.lost.is_empty());
-    shop.stop(sound).await?;
+    let run = unless_told(all).await;
+    shop.stop(run.as_ref().is_ok_and(Run::sound)).await?;
     Ok(Run { seed, ..run? })
+}
+
+/// Ends work when we are told to, so that what was started can be stopped.
+async fn unless_told<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut stop = StopSignals::new()?;
+    tokio::select! {
+        ended = work => ended,
+        () = stop.next() => bail!("told to stop before it was done"),
+    }
 }
 
 /// What happened while the shop was under load.
@@ -239,29 +257,30 @@ async fn judge(args: &Args, shop: &Installation, done: Done) -> anyhow::Result<R
         orders: ends.counts,
         refused: done.met.refused,
         before: throughput.before(),
+        completed_each_second: throughput.each_second(),
         faults,
         lost: done.met.lost,
         violations,
     })
 }
 
-/// A recovery is measured until the next fault begins.
+/// Every fault with its recovery. Another one that begins meanwhile makes it longer.
 fn measured(all: &[Ended], throughput: &Throughput, length: Duration) -> Vec<Injected> {
-    let next = |ended: &Ended| {
-        let later = all.iter().map(|other| other.fault.at()).filter(|at| *at > ended.fault.at());
-        later.min().unwrap_or(length)
-    };
-    let recovery = |ended: &Ended| {
+    let injected = |ended: &Ended| {
+        let done = ended.skipped.is_none();
         // Without a measure of before nothing can be back.
-        let (before, over) = (throughput.before(), ended.over);
-        let time =
-            if before > 0.0 { throughput.recovery(over, next(ended))? } else { return None };
-        time.as_millis().try_into().ok()
-    };
-    let injected = |ended: &Ended| Injected {
-        fault: ended.fault.clone(),
-        skipped: ended.skipped.clone(),
-        recovery_ms: if ended.skipped.is_none() { recovery(ended) } else { None },
+        let recovery = (done && throughput.before() > 0.0)
+            .then(|| throughput.recovery(ended.over, length))
+            .flatten();
+        let back = ended.over + recovery.unwrap_or_default();
+        let meanwhile =
+            |other: &Ended| other.fault.at() > ended.fault.at() && other.fault.at() < back;
+        Injected {
+            fault: ended.fault.clone(),
+            skipped: ended.skipped.clone(),
+            recovery_ms: recovery.and_then(|time| time.as_millis().try_into().ok()),
+            disturbed: all.iter().any(meanwhile),
+        }
     };
     all.iter().map(injected).collect()
 }

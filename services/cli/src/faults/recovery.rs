@@ -46,6 +46,14 @@ impl Throughput {
         None
     }
 
+    /// Completed orders in each second from the start.
+    pub(super) fn each_second(&self) -> Vec<usize> {
+        let last = self.completed.last().map_or(0, Duration::as_secs);
+        let second =
+            |number| self.count(Duration::from_secs(number), Duration::from_secs(number + 1));
+        (0..=last).map(second).collect()
+    }
+
     fn count(&self, from: Duration, to: Duration) -> usize {
         let before = |time: Duration| self.completed.partition_point(|at| *at < time);
         before(to).saturating_sub(before(from))

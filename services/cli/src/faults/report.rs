@@ -13,9 +13,11 @@ pub(super) struct Injected {
     pub(super) fault: Fault,
     /// Why it was not done, if it was not.
     pub(super) skipped: Option<String>,
-    /// From its end until orders are completed as fast as before, in milliseconds; none if another
-    /// fault came first.
+    /// From its end until orders are completed as fast as before, in milliseconds; none if that did
+    /// not come before the last order was placed.
     pub(super) recovery_ms: Option<u64>,
+    /// Whether another fault began before that.
+    pub(super) disturbed: bool,
 }
 
 /// One run.
@@ -32,6 +34,8 @@ pub(super) struct Run {
     pub(super) refused: BTreeMap<String, u64>,
     /// Completed orders a second before the first fault.
     pub(super) before: f64,
+    /// Orders that were completed in each second of the load and after it.
+    pub(super) completed_each_second: Vec<usize>,
     pub(super) faults: Vec<Injected>,
     /// Requests that were never accepted.
     pub(super) lost: Vec<String>,
@@ -52,6 +56,8 @@ struct Line {
     skipped: u64,
     /// Recoveries that were measured.
     measured: u64,
+    /// Those of them during which another fault began.
+    disturbed: u64,
     p50_ms: u64,
     p99_ms: u64,
     longest_ms: u64,
@@ -113,15 +119,15 @@ impl Summary {
         for (what, count) in rest {
             let _infallible = writeln!(text, "| {what} | {count} |");
         }
-        text.push_str("\n| Fault | Injected | Recovery p50 | p99 | longest | measured |\n");
-        text.push_str("| --- | ---: | ---: | ---: | ---: | ---: |\n");
+        text.push_str("\n| Fault | Injected | Recovery p50 | p99 | longest | measured | another in between |\n");
+        text.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
         let kinds = self.kinds.iter().map(|(kind, line)| (kind.name(), line));
         for (name, line) in kinds.chain([("all".to_owned(), &self.all)]) {
             let [p50, p99, longest] = [line.p50_ms, line.p99_ms, line.longest_ms].map(seconds);
             let _infallible = writeln!(
                 text,
-                "| {name} | {} | {p50} | {p99} | {longest} | {} |",
-                line.injected, line.measured
+                "| {name} | {} | {p50} | {p99} | {longest} | {} | {} |",
+                line.injected, line.measured, line.disturbed
             );
         }
         text
@@ -140,6 +146,8 @@ fn line(all: &[&Injected]) -> Line {
         injected: (all.len() - skipped) as u64,
         skipped: skipped as u64,
         measured: times.len() as u64,
+        disturbed: all.iter().filter(|one| one.recovery_ms.is_some() && one.disturbed).count()
+            as u64,
         p50_ms: rank(&times, 50),
         p99_ms: rank(&times, 99),
         longest_ms: rank(&times, 100),
@@ -159,8 +167,9 @@ pub(super) fn text(run: &Run) -> String {
         let how = match (&injected.skipped, injected.recovery_ms) {
             (Some(why), _) => format!("not done: {why}"),
             (None, Some(ms)) => format!("back after {}", seconds(ms)),
-            (None, None) => "not back before the next".to_owned(),
+            (None, None) => "not back before the load ended".to_owned(),
         };
+        let how = if injected.disturbed { format!("{how}, another in between") } else { how };
         let _infallible = writeln!(text, "{}: {how}", injected.fault);
     }
     let _infallible = writeln!(
@@ -190,7 +199,7 @@ mod tests {
 
     fn injected(recovery_ms: Option<u64>, skipped: Option<&str>) -> Injected {
         let fault = Fault { at_ms: 0, kind: Kind::Kill, target: String::new(), lasts_ms: 0 };
-        Injected { fault, skipped: skipped.map(str::to_owned), recovery_ms }
+        Injected { fault, skipped: skipped.map(str::to_owned), recovery_ms, disturbed: false }
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) const WARM_UP: Duration = Duration::from_secs(14);
 /// So long before the end the last fault is over.
 const TAIL: Duration = Duration::from_secs(8);
 /// Between the end of a fault and the next one, in milliseconds.
-const GAP_MS: std::ops::Range<u64> = 4_000..8_000;
+const GAP_MS: std::ops::Range<u64> = 6_000..11_000;
 /// One fault in so many begins while the one before it lasts.
 const OVERLAP: u32 = 5;
 
@@ -32,6 +32,8 @@ pub(super) enum Kind {
     PostgresRestart,
     /// The connections of one service are ended in the moment of their commit.
     ConnectionsCut,
+    /// One service's database has no space left.
+    DiskFull,
     /// The broker is killed, or stops in order, and is started again.
     BrokerRestart,
     /// SIGSTOP of the broker.
@@ -66,7 +68,9 @@ impl Kind {
         match self {
             Self::Kill | Self::Pause | Self::LongPause => &PROCESSES,
             Self::PostgresRestart => &["restart", "crash"],
-            Self::ConnectionsCut => &["order", "inventory", "payment", "notification", "psp"],
+            Self::ConnectionsCut | Self::DiskFull => {
+                &["order", "inventory", "payment", "notification", "psp"]
+            }
             Self::BrokerRestart => &["kill", "stop"],
             Self::BrokerPause => &["kafka"],
             Self::RedisDown | Self::RedisFlush | Self::RedisPause => &["1", "2", "3"],
@@ -97,7 +101,7 @@ impl Kind {
             Self::ConnectionsCut | Self::NetworkReset => Some(500..3_000),
             Self::BrokerPause | Self::NetworkSilent => Some(2_000..8_000),
             Self::RedisDown | Self::RedisPause => Some(1_000..5_000),
-            Self::Rebalances | Self::NetworkSlow => Some(2_000..6_000),
+            Self::Rebalances | Self::NetworkSlow | Self::DiskFull => Some(2_000..6_000),
         }
     }
 

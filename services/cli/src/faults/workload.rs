@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use futures::future::join;
 use reqwest::RequestBuilder;
 use secrecy::ExposeSecret as _;
@@ -30,6 +30,7 @@ use crate::{
 
 const TOKEN_TTL: Duration = Duration::from_mins(5);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize)]
@@ -83,17 +84,71 @@ impl Customers {
     /// # Errors
     /// It is not completed by `deadline`.
     pub(super) async fn first(&self, order: &Planned, deadline: Instant) -> anyhow::Result<()> {
+        let id = self.placed(order, deadline).await?;
+        let status = self.ended(order, &id, deadline).await?;
+        ensure!(status == "COMPLETED", "the first order is {status}");
+        Ok(())
+    }
+
+    /// Places an order, however often it takes.
+    ///
+    /// # Errors
+    /// It is not accepted by `deadline`.
+    pub(super) async fn placed(
+        &self,
+        order: &Planned,
+        deadline: Instant,
+    ) -> anyhow::Result<String> {
         let placed = self.place(0, order, deadline).await?;
-        let id = placed.map_err(|why| anyhow!("the first order is not accepted: {why}"))?;
-        loop {
-            let request = self.http.get(self.url(0, &format!("/v1/orders/{id}")));
+        placed.map_err(|why| anyhow!("{} is not accepted: {why}", order.key))
+    }
+
+    /// Waits until an order is final, and says how.
+    ///
+    /// # Errors
+    /// It is not by `deadline`.
+    pub(super) async fn ended(
+        &self,
+        order: &Planned,
+        id: &str,
+        deadline: Instant,
+    ) -> anyhow::Result<String> {
+        for turn in 0.. {
+            let request = self.http.get(self.url(turn, &format!("/v1/orders/{id}")));
             let seen = self.ask(request, &order.user).await?.map(|order| order.status);
-            if seen.as_deref() == Ok("COMPLETED") {
-                return Ok(());
+            match seen {
+                Ok(status) if matches!(status.as_str(), "COMPLETED" | "CANCELLED") => {
+                    return Ok(status);
+                }
+                _ if Instant::now() >= deadline => bail!("{id} is not final: {seen:?}"),
+                Ok(_) | Err(_) => sleep(LOOK_AGAIN).await,
             }
-            ensure!(Instant::now() < deadline, "the first order is not completed: {seen:?}");
-            sleep(FIRST_RETRY).await;
         }
+        bail!("{id} is not final")
+    }
+
+    /// Cancels an order, however often it takes.
+    ///
+    /// # Errors
+    /// Nobody answers by `deadline`.
+    pub(super) async fn cancelled(
+        &self,
+        order: &Planned,
+        id: &str,
+        deadline: Instant,
+    ) -> anyhow::Result<()> {
+        for turn in 0.. {
+            let request = self.http.post(self.url(turn, &format!("/v1/orders/{id}/cancel")));
+            match self.ask(request, &order.user).await? {
+                // Too late is an answer, too.
+                Ok(_) | Err(Refusal::Never(_)) => return Ok(()),
+                Err(refusal) if Instant::now() >= deadline => {
+                    bail!("{id} cannot be cancelled: {}", refusal.why())
+                }
+                Err(_) => sleep(LOOK_AGAIN).await,
+            }
+        }
+        bail!("{id} cannot be cancelled")
     }
 
     /// Places `orders` from `start` on, one every `interval`. An order may be repeated until

@@ -42,4 +42,4 @@ pub(crate) use services::{AUDIENCE, ISSUER, Role};
 pub(crate) use state::{StateDir, random_bytes};
 pub(crate) use status::status;
 pub(crate) use stop::down;
-pub(crate) use up::up;
+pub(crate) use up::{StopSignals, up};

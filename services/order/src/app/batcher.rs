@@ -7,7 +7,7 @@ use portolan_kernel::{IdGen, OrderId};
 use portolan_lock::Guard;
 use portolan_messaging::{Outgoing, Waker, outbox};
 use portolan_proto::{events::v1 as events, order::v1 as proto};
-use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
 use prost::Message as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -208,7 +208,9 @@ impl Worker {
         }
         placement::unclaim(&mut tx, &refused).await?;
         self.insert(&mut tx, &placed, at).await?;
+        failpoint!("place:before-commit");
         tx.commit().await?;
+        failpoint!("place:after-commit");
         self.waker.wake();
         metrics::counter!("portolan_orders_placed_total").increment(placed.len() as u64);
         Ok(verdicts)

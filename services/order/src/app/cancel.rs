@@ -1,6 +1,6 @@
 use portolan_kernel::{IdGen, OrderId};
 use portolan_messaging::Waker;
-use portolan_runtime::telemetry::TraceContext;
+use portolan_runtime::{failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -33,7 +33,9 @@ pub async fn cancel(
         return Err(Error::NotCancellable);
     }
     let order = orders::find(&mut tx, id).await?.ok_or(Error::NotFound)?;
+    failpoint!("cancel:before-commit");
     tx.commit().await?;
+    failpoint!("cancel:after-commit");
     waker.wake();
     changes.announce(&outcome.changed);
     Ok(order)

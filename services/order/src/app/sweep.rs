@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portolan_kernel::IdGen;
 use portolan_messaging::Waker;
-use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -54,7 +54,9 @@ async fn sweep(
             })
             .collect();
         let outcome = apply(&mut tx, ids, rows, &happenings).await?;
+        failpoint!("sweep:before-commit");
         tx.commit().await?;
+        failpoint!("sweep:after-commit");
         waker.wake();
         changes.announce(&outcome.changed);
     }

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_kernel::{Clock, IdGen, OrderId};
 use portolan_messaging::{Outgoing, Waker, outbox};
-use portolan_runtime::telemetry::TraceContext;
+use portolan_runtime::{failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -82,7 +82,9 @@ impl Settlement {
         store::update(&mut tx, &changed).await?;
         store::record(&mut tx, &outcome.entries).await?;
         outbox::append(&mut tx, &outcome.events).await?;
+        failpoint!("settle:before-commit");
         tx.commit().await?;
+        failpoint!("settle:after-commit");
         if !outcome.events.is_empty() {
             self.waker.wake();
         }

@@ -1,6 +1,6 @@
 //! One transaction for each request: lock, look for an answer given before, decide, write down.
 
-use portolan_runtime::Context;
+use portolan_runtime::{Context, failpoint};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -107,7 +107,9 @@ impl Ledger {
         if !store::insert_operation(&mut tx, &operation).await? {
             return Ok(None);
         }
+        failpoint!("decide:before-commit");
         tx.commit().await?;
+        failpoint!("decide:after-commit");
         tracing::info!(
             key = operation.idempotency_key,
             outcome = operation.outcome,

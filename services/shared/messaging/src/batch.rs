@@ -4,6 +4,7 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
 use portolan_kernel::Clock;
+use portolan_runtime::failpoint;
 use sqlx::{PgConnection, PgPool};
 use time::{Date, Duration};
 use uuid::Uuid;
@@ -141,7 +142,9 @@ impl<H: Handler> Processor<H> {
         } else {
             Some(self.handler.apply(&mut tx, &records).await?)
         };
+        failpoint!("consumer:before-commit");
         tx.commit().await?;
+        failpoint!("consumer:after-commit");
         self.count("applied", records.len());
         Ok(applied)
     }
@@ -192,7 +195,10 @@ impl<H: Handler> Processor<H> {
         }
         inbox::lock_keys(&mut tx, self.group, &[delivery]).await?;
         self.bury(&mut tx, delivery, verdict).await?;
-        tx.commit().await
+        failpoint!("dead-letter:before-commit");
+        tx.commit().await?;
+        failpoint!("dead-letter:after-commit");
+        Ok(())
     }
 
     async fn bury(

@@ -9,7 +9,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use portolan_proto::Topic;
-use portolan_runtime::Context;
+use portolan_runtime::{Context, failpoint};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -202,6 +202,7 @@ impl<H: Handler> Member<H> {
     /// A partition that was revoked meanwhile refuses its offset: its new owner reads the records
     /// again and finds them in the inbox.
     fn store(&self, offsets: &HashMap<(String, i32), i64>) {
+        failpoint!("consumer:before-offsets");
         for ((topic, partition), next) in offsets {
             let mut list = TopicPartitionList::new();
             let added = list.add_partition_offset(topic, *partition, Offset::Offset(*next));
@@ -209,6 +210,7 @@ impl<H: Handler> Member<H> {
                 tracing::debug!(%error, topic, partition, "offset not stored");
             }
         }
+        failpoint!("consumer:after-offsets");
     }
 }
 

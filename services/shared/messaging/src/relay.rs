@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use portolan_runtime::{Context, telemetry::TraceContext};
+use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
 use rdkafka::{
     error::KafkaError,
     message::{Header, OwnedHeaders},
@@ -145,9 +145,13 @@ impl Relay {
             tx.rollback().await?;
             return Ok(Pass { published: 0, failed: None });
         }
+        failpoint!("relay:before-produce");
         let (acknowledged, failed) = self.publish(&rows).await;
+        failpoint!("relay:after-acknowledgement");
         delete(&mut tx, &acknowledged).await?;
+        failpoint!("relay:before-commit");
         tx.commit().await?;
+        failpoint!("relay:after-commit");
         Ok(Pass { published: acknowledged.len(), failed })
     }
 

@@ -16,6 +16,8 @@ mod context;
 #[cfg(feature = "postgres")]
 pub mod database;
 mod error;
+/// Where a test can have a process end.
+pub mod failpoint;
 pub mod files;
 pub mod grpc;
 pub mod http;

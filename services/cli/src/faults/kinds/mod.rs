@@ -1,6 +1,7 @@
 //! What each kind of fault does. Whoever begins one ends it, too: when [`inject`] returns, it is
 //! over.
 
+pub(super) mod disk;
 mod groups;
 mod network;
 mod postgres;
@@ -25,6 +26,7 @@ pub(super) async fn inject(shop: &Installation, fault: &Fault) -> anyhow::Result
         Kind::Pause | Kind::LongPause | Kind::BrokerPause => process::pause(shop, fault).await,
         Kind::PostgresRestart => postgres::restart(shop, fault).await,
         Kind::ConnectionsCut => postgres::cut(shop, fault).await,
+        Kind::DiskFull => disk::fill(shop, fault).await,
         Kind::BrokerRestart => process::restart_broker(shop, fault).await,
         Kind::RedisDown => redis::down(shop, fault).await,
         Kind::RedisFlush => redis::flush(shop, fault).await,

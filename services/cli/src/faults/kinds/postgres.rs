@@ -55,7 +55,8 @@ async fn end(admin: &mut PgConnection, database: &str, everybody: bool) -> sqlx:
     .map(|_| ())
 }
 
-fn admin(shop: &Installation) -> anyhow::Result<PgConnectOptions> {
+/// A connection of the superuser, past the network.
+pub(super) fn admin(shop: &Installation) -> anyhow::Result<PgConnectOptions> {
     Ok(PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(shop.row("postgres")?.port)
