@@ -89,7 +89,7 @@ images: ## Builds all container images; TAG, IMAGE_BUILD, IMAGE_LOAD as in scrip
 	@scripts/images
 
 .PHONY: e2e
-e2e: ## Tests the chart on the cluster of the kubeconfig: everything, more than an hour.
+e2e: ## Tests the chart on the cluster of the kubeconfig: everything, about half an hour.
 	@scripts/e2e-cluster
 
 .PHONY: e2e-quick
