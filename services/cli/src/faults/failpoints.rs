@@ -66,7 +66,12 @@ impl Failpoint {
 
     /// The next process that comes here ends.
     pub(super) fn arm(self, directory: &Path) -> anyhow::Result<()> {
-        Ok(fs::write(self.armed(directory), [])?)
+        Ok(fs::write(self.file(directory), [])?)
+    }
+
+    /// Whether nobody has come here yet.
+    pub(super) fn armed(self, directory: &Path) -> bool {
+        self.file(directory).exists()
     }
 
     /// Nobody ends here any more; whether somebody did.
@@ -77,10 +82,10 @@ impl Failpoint {
             return Ok(true);
         }
         // Whoever takes it in this moment has been hit, too.
-        Ok(fs::remove_file(self.armed(directory)).is_err())
+        Ok(fs::remove_file(self.file(directory)).is_err())
     }
 
-    fn armed(self, directory: &Path) -> PathBuf {
+    fn file(self, directory: &Path) -> PathBuf {
         directory.join(format!("portolan-{}.{}", self.program, self.name))
     }
 

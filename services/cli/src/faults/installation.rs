@@ -110,9 +110,10 @@ impl Installation {
         Ok(loopback(self.row("kafka")?.port).to_string())
     }
 
-    /// Where a small disk is mounted: beside the directory, which belongs to the app host.
-    pub(super) fn disk(&self) -> PathBuf {
-        self.state.root().with_extension("disk")
+    /// Where a small disk is mounted: the server's user must be able to go there, which it is not to
+    /// the directory of the installation.
+    pub(super) fn disk() -> PathBuf {
+        std::env::temp_dir().join(format!("portolan-faults-{}", std::process::id()))
     }
 
     /// Notes a record that nobody committed.
@@ -187,7 +188,7 @@ impl Installation {
         let _gone = self.thaw();
         let status = self.command("down").status().await?;
         ensure!(status.success(), "the installation does not stop");
-        disk::unmount(&self.disk()).await?;
+        disk::unmount(&Self::disk()).await?;
         if forget {
             std::fs::remove_dir_all(self.state.root())?;
         }

@@ -9,10 +9,11 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Args, HEALED, REST,
@@ -25,6 +26,10 @@ use super::{
     workload::Customers,
 };
 use crate::{audit, out, token::Signer};
+
+/// How long others may take to come to their failpoints when an order is final.
+const AFTERLIFE: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A way that an order can go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +187,11 @@ async fn crash_everywhere(
             if let Err(error) = live(shop, &customers, life, &planned).await {
                 let what = format!("{} with {}: {error:#}", life.name(), point.label());
                 found.violations.push(what);
+            }
+            // What follows the order's end is part of its life, too.
+            let patience = Instant::now() + AFTERLIFE;
+            while point.armed(directory) && Instant::now() < patience {
+                sleep(LOOK_AGAIN).await;
             }
             if point.disarm(directory)?
                 && let Some(lives) = found.hits.get_mut(&point)

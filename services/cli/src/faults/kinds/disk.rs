@@ -27,12 +27,11 @@ const BALLAST: usize = 8 * 1024;
 /// Fills the disk, waits, and frees it.
 pub(super) async fn fill(shop: &Installation, fault: &Fault) -> anyhow::Result<()> {
     ensure!(geteuid().is_root(), "only root can mount a file system");
-    let place = shop.disk();
+    let place = Installation::disk();
     let mut admin = admin(shop)?.connect().await?;
     if !place.exists() {
         mount(&place).await?;
-        let place = place.display();
-        let space = format!("CREATE TABLESPACE small LOCATION '{place}'");
+        let space = format!("CREATE TABLESPACE small LOCATION '{}'", place.display());
         admin.execute(AssertSqlSafe(space)).await?;
     }
     move_to(&mut admin, &format!("portolan_{}", fault.target), "small").await?;
