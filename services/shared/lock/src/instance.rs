@@ -77,49 +77,67 @@ struct Keeper {
     tasks: Tasks,
 }
 
+/// A connection, and when it has come to its end.
+struct Link {
+    connection: MultiplexedConnection,
+    ended: CancellationToken,
+}
+
 impl Keeper {
     async fn keep(&mut self) -> Infallible {
-        let mut up = None;
+        let (mut up, mut next) = (None, None);
         loop {
-            match self.dialer.connect(&self.address).await {
-                Ok((connection, driver)) => {
-                    self.tell(&mut up, Ok(()));
-                    let ended = CancellationToken::new();
-                    let end = ended.clone().drop_guard();
-                    // It ends when the last user of the connection is gone.
-                    self.tasks.spawn_request(async move {
-                        let _end = end;
-                        driver.await;
-                    });
-                    // The one before it, if any, ends with the requests that still use it.
-                    self.publish.send_replace(Some(connection.clone()));
-                    if let Err(reason) = self.watch(connection, ended).await {
-                        self.publish.send_replace(None);
-                        self.tell(&mut up, Err(reason.to_owned()));
-                    }
-                }
-                Err(error) => {
-                    self.tell(&mut up, Err(one_line(&error)));
+            let dialled = match next.take() {
+                Some(link) => Ok(link),
+                None => self.dial().await,
+            };
+            let link = match dialled {
+                Ok(link) => link,
+                Err(reason) => {
+                    self.tell(&mut up, Err(reason));
                     sleep(LOOK_EVERY).await;
+                    continue;
+                }
+            };
+            self.tell(&mut up, Ok(()));
+            // The one before it, if any, ends with the requests that still use it.
+            self.publish.send_replace(Some(link.connection.clone()));
+            match self.watch(link).await {
+                Ok(link) => next = Some(link),
+                Err(reason) => {
+                    self.publish.send_replace(None);
+                    self.tell(&mut up, Err(reason.to_owned()));
                 }
             }
         }
     }
 
-    /// Returns when there should be another connection: `Ok` while this one works.
-    async fn watch(
-        &mut self,
-        mut connection: MultiplexedConnection,
-        ended: CancellationToken,
-    ) -> Result<(), &'static str> {
-        let mut missed = 0;
+    async fn dial(&self) -> Result<Link, String> {
+        let dialled = self.dialer.connect(&self.address).await;
+        let (connection, driver) = dialled.map_err(|error| one_line(&error))?;
+        let ended = CancellationToken::new();
+        let end = ended.clone().drop_guard();
+        // It ends when the last user of the connection is gone.
+        self.tasks.spawn_request(async move {
+            let _end = end;
+            driver.await;
+        });
+        Ok(Link { connection, ended })
+    }
+
+    /// Returns when the connection is gone, or with its successor when it should have one.
+    async fn watch(&mut self, mut link: Link) -> Result<Link, &'static str> {
+        let (mut missed, mut outdated) = (0, false);
         loop {
             tokio::select! {
-                () = ended.cancelled() => return Err("the connection is closed"),
-                () = changed(self.changes.as_mut()) => return Ok(()),
+                () = link.ended.cancelled() => return Err("the connection is closed"),
+                () = changed(self.changes.as_mut()) => outdated = true,
                 () = sleep(LOOK_EVERY) => {}
             }
-            let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut connection).await;
+            if outdated && let Ok(successor) = self.dial().await {
+                return Ok(successor);
+            }
+            let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut link.connection).await;
             missed = if pong.is_ok() { 0 } else { missed + 1 };
             metrics::instance(&self.address, missed == 0);
             if missed == PATIENCE {

@@ -162,12 +162,12 @@ async fn what_has_run_out_is_not_extended_even_if_the_masters_would() {
 #[tokio::test]
 async fn a_lock_is_held_for_as_long_as_the_work_takes() {
     let short = |config: &mut portolan_lock::LockConfig| {
-        (config.ttl_ms, config.instance_timeout_ms) = (3_000, 900);
+        (config.ttl_ms, config.instance_timeout_ms) = (6_000, 900);
     };
     let bench = Bench::with(three(TestRedis::new), short).await;
     let held = bench.acquired("order").await;
     // One and a half times its time.
-    let work = tokio::time::sleep(Duration::from_millis(4_500));
+    let work = tokio::time::sleep(Duration::from_secs(9));
     held.while_running(work).await;
     assert!(held.is_valid());
     assert_eq!(bench.acquire("another").await.unwrap_err(), BUSY);
