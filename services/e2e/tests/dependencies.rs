@@ -170,8 +170,8 @@ fn no_program_has_failpoints_unless_it_is_built_with_them() {
     for name in ["order", "inventory", "payment", "notification", "psp"] {
         let program = fs::read(program(&format!("portolan-{name}"))).unwrap();
         // The variable without which no failpoint does anything.
-        let sign = b"PORTOLAN_FAILPOINTS";
-        assert!(!program.windows(sign.len()).any(|bytes| bytes == sign), "{name}");
+        let found = String::from_utf8_lossy(&program).contains("PORTOLAN_FAILPOINTS");
+        assert!(!found, "{name}");
     }
 }
 

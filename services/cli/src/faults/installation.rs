@@ -16,7 +16,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{kinds::disk, proxy::Proxy};
+use super::{
+    kinds::disk,
+    proxy::{Mode, Proxy},
+};
 
 use crate::{
     catalogue::{Catalogue, Product},
@@ -25,19 +28,17 @@ use crate::{
     seed,
 };
 
-/// What makes a minute long enough: orders that wait for ever end soon, the provider's late answers
-/// come soon, and a silent member of a group is given up as soon as the broker allows.
-const SETTINGS: [&str; 9] = [
+/// What makes a minute long enough: orders that wait for ever end soon, and the provider's late
+/// answers come soon.
+const SETTINGS: [&str; 5] = [
     "order.orders.deadline_secs=30",
-    "order.kafka.session_timeout_ms=6000",
-    "inventory.kafka.session_timeout_ms=6000",
-    "payment.kafka.session_timeout_ms=6000",
-    "notification.kafka.session_timeout_ms=6000",
     "payment.psp.timeout_ms=1000",
     "payment.psp.retry_base_ms=100",
     "payment.psp.retry_cap_ms=2000",
     "psp.late_ms=1500",
 ];
+/// How long a network may take to be gone.
+const GONE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// From where the services look for what they use to where it is. The network lies in between.
@@ -103,6 +104,13 @@ impl Installation {
     /// The network between the services and `name`.
     pub(super) fn network(&self, name: &str) -> anyhow::Result<&Proxy> {
         self.networks.get(name).with_context(|| format!("there is no network before {name}"))
+    }
+
+    /// Every network carries again.
+    pub(super) fn clear_networks(&self) {
+        for network in self.networks.values() {
+            network.set(Mode::Clear);
+        }
     }
 
     /// The broker's address, past the network as far as a client that is told another can be.
@@ -210,7 +218,15 @@ async fn networks(port_offset: u16) -> anyhow::Result<BTreeMap<String, Proxy>> {
     ];
     let mut networks = BTreeMap::new();
     for (name, port) in all {
-        let proxy = Proxy::open(loopback(port), loopback(ports.behind(port)?)).await;
+        let (from, to) = (loopback(port), loopback(ports.behind(port)?));
+        let deadline = Instant::now() + GONE;
+        let proxy = loop {
+            match Proxy::open(from, to).await {
+                // That of the last run goes when its tasks have been told.
+                Err(_) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+                opened => break opened,
+            }
+        };
         let proxy = proxy.with_context(|| format!("port {port} ({name}) cannot be used"))?;
         networks.insert(name.to_owned(), proxy);
     }

@@ -108,7 +108,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if args.dry_run {
             continue;
         }
-        let run = one(args, seed, faults).await.with_context(|| format!("seed {seed}"))?;
+        let run = match one(args, seed, faults).await {
+            Err(error) if !error.is::<Told>() => Run::broken(seed, args.minutes, &error),
+            ended => ended?,
+        };
         out::line(&report::text(&run));
         if !run.sound() {
             out::line(&format!("seed {seed} FAILED; again with: {}", args.again(seed)));
@@ -155,12 +158,16 @@ async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> 
     Ok(Run { seed, ..run? })
 }
 
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("told to stop before it was done")]
+struct Told;
+
 /// Ends work when we are told to, so that what was started can be stopped.
 async fn unless_told<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut stop = StopSignals::new()?;
     tokio::select! {
         ended = work => ended,
-        () = stop.next() => bail!("told to stop before it was done"),
+        () = stop.next() => bail!(Told),
     }
 }
 
@@ -199,7 +206,7 @@ async fn hurt(
     load.spawn(Arc::clone(&customers).run(plan.orders.clone(), now, interval, deadline));
     let injected = inject_all(shop, faults, now).await?;
     let mut violations = Vec::new();
-    shop.thaw()?;
+    kinds::heal(shop).await?;
     if let Err(error) = shop.ready(HEALED).await {
         violations.push(format!("not whole again: {error:#}"));
     }
@@ -248,7 +255,8 @@ async fn judge(args: &Args, shop: &Installation, done: Done) -> anyhow::Result<R
     let databases = Databases::read(&shop.state().databases())?;
     let ends = Ends::read(&databases, done.start).await?;
     let throughput = Throughput::new(ends.completed, (FIRST_ORDERS, WARM_UP));
-    let faults = measured(&done.injected, &throughput, args.length());
+    let measurable = throughput.before() >= recovery::MEASURABLE * args.rate;
+    let faults = measured(&done.injected, &throughput, measurable.then(|| args.length()));
     Ok(Run {
         seed: args.seed,
         minutes: args.minutes,
@@ -265,13 +273,10 @@ async fn judge(args: &Args, shop: &Installation, done: Done) -> anyhow::Result<R
 }
 
 /// Every fault with its recovery. Another one that begins meanwhile makes it longer.
-fn measured(all: &[Ended], throughput: &Throughput, length: Duration) -> Vec<Injected> {
+fn measured(all: &[Ended], throughput: &Throughput, until: Option<Duration>) -> Vec<Injected> {
     let injected = |ended: &Ended| {
-        let done = ended.skipped.is_none();
-        // Without a measure of before nothing can be back.
-        let recovery = (done && throughput.before() > 0.0)
-            .then(|| throughput.recovery(ended.over, length))
-            .flatten();
+        let until = until.filter(|_| ended.skipped.is_none());
+        let recovery = until.and_then(|until| throughput.recovery(ended.over, until));
         let back = ended.over + recovery.unwrap_or_default();
         let meanwhile =
             |other: &Ended| other.fault.at() > ended.fault.at() && other.fault.at() < back;

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// The part of the undisturbed throughput that counts as being back.
 pub(super) const BACK: f64 = 0.8;
+/// The part of the placed orders that must be completed before the first fault, or else there is
+/// nothing to compare with: the machine has other things to do.
+pub(super) const MEASURABLE: f64 = 0.4;
 /// Throughput is counted over so long.
 const WINDOW: Duration = Duration::from_secs(2);
 /// How finely the return is looked for.

@@ -21,7 +21,7 @@ pub(super) struct Injected {
 }
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Run {
     pub(super) seed: u64,
     pub(super) minutes: f64,
@@ -44,6 +44,12 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// A run of which nothing can be said but that it did not come to its end.
+    pub(super) fn broken(seed: u64, minutes: f64, error: &anyhow::Error) -> Self {
+        let violations = vec![format!("the run broke off: {error:#}")];
+        Self { seed, minutes, violations, ..Self::default() }
+    }
+
     pub(super) fn sound(&self) -> bool {
         self.lost.is_empty() && self.violations.is_empty()
     }

@@ -97,7 +97,7 @@ impl Kind {
             | Self::Poison
             | Self::GroupReset => None,
             Self::Pause => Some(300..2_500),
-            Self::LongPause => Some(8_000..11_000),
+            Self::LongPause => Some(11_000..14_000),
             Self::ConnectionsCut | Self::NetworkReset => Some(500..3_000),
             Self::BrokerPause | Self::NetworkSilent => Some(2_000..8_000),
             Self::RedisDown | Self::RedisPause => Some(1_000..5_000),

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How long the broker may take to give up members that stand still.
-const GIVEN_UP: Duration = Duration::from_secs(15);
+const GIVEN_UP: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a stranger stays in a group.
 const VISIT: Duration = Duration::from_millis(700);
@@ -74,7 +74,7 @@ pub(super) async fn rebalance(shop: &Installation, fault: &Fault) -> anyhow::Res
         while std::time::Instant::now() < deadline {
             let stranger: BaseConsumer = client(&brokers, &format!("portolan.{service}"))
                 .set("partition.assignment.strategy", "cooperative-sticky")
-                .set("session.timeout.ms", "6000")
+                .set("session.timeout.ms", "10000")
                 .create()?;
             stranger.subscribe(&topics(&service))?;
             let leaving = std::time::Instant::now() + VISIT;

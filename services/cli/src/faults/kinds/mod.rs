@@ -16,6 +16,16 @@ use super::{
     schedule::{Fault, Kind},
 };
 
+/// Undoes what a fault may have left behind that met another one.
+///
+/// # Errors
+/// It cannot be undone.
+pub(super) async fn heal(shop: &Installation) -> anyhow::Result<()> {
+    shop.clear_networks();
+    shop.thaw()?;
+    postgres::open_all(shop).await
+}
+
 /// Makes one thing go wrong, for as long as it is to last.
 ///
 /// # Errors

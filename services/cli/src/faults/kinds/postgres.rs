@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
 };
 use tokio::time::{Instant, sleep};
@@ -17,6 +17,9 @@ use super::{
 /// How often connections are looked at, and how many looks until all are ended, committing or not.
 const LOOK: Duration = Duration::from_millis(10);
 const ALL_EVERY: u32 = 40;
+/// How long the server may take to be back, and how often it is looked for.
+const AGAIN: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A fast shutdown ends all sessions; an immediate one is a crash, after which the log is replayed.
 pub(super) async fn restart(shop: &Installation, fault: &Fault) -> anyhow::Result<()> {
@@ -53,6 +56,23 @@ async fn end(admin: &mut PgConnection, database: &str, everybody: bool) -> sqlx:
     .execute(admin)
     .await
     .map(|_| ())
+}
+
+/// Lets everybody in again: a database that was just being moved when the server ended is closed.
+pub(super) async fn open_all(shop: &Installation) -> anyhow::Result<()> {
+    let options = admin(shop)?;
+    let deadline = Instant::now() + AGAIN;
+    let mut admin = loop {
+        match options.connect().await {
+            Err(_) if Instant::now() < deadline => sleep(LOOK_AGAIN).await,
+            connected => break connected?,
+        }
+    };
+    for owner in ["order", "inventory", "payment", "notification", "psp"] {
+        let open = format!("ALTER DATABASE portolan_{owner} ALLOW_CONNECTIONS true");
+        admin.execute(AssertSqlSafe(open)).await?;
+    }
+    Ok(admin.close().await?)
 }
 
 /// A connection of the superuser, past the network.
