@@ -11,3 +11,4 @@ mod process;
 mod tls_calls;
 mod tls_handshake;
 mod tls_rotation;
+mod tls_slow;

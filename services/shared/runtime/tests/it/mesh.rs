@@ -1,7 +1,14 @@
 //! What the tests of the mesh share: a small gRPC service, callers with an identity, and clients
 //! that break the rules.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Extension, Router, extract::ConnectInfo, response::IntoResponse as _, routing::any};
 use http::Request;
@@ -16,7 +23,12 @@ use rustls::{
     client::{Resumption, WebPkiServerVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
-use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
@@ -126,7 +138,6 @@ pub(crate) async fn meet(server: SocketAddr, config: &ClientConfig) -> Result<Me
 
 /// An HTTP/2 server begins with its settings, once the client has said what it speaks.
 async fn greeted(stream: &mut TlsStream<TcpStream>) -> Result<(), String> {
-    use tokio::io::AsyncWriteExt as _;
     // Errors of writing are those of reading.
     let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     let _ = stream.flush().await;
@@ -139,4 +150,77 @@ async fn greeted(stream: &mut TlsStream<TcpStream>) -> Result<(), String> {
 pub(crate) fn resuming(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::in_memory_sessions(8);
     config
+}
+
+/// The way to a server that lets everything through to it, but nothing back until it is opened.
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    answers: watch::Receiver<usize>,
+    open: watch::Sender<bool>,
+}
+
+impl Gate {
+    pub(crate) async fn before(ctx: &Context, server: &Context) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, server) = (listener.local_addr().unwrap(), server.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (answered, answers) = watch::channel(0);
+        let (open, opened) = watch::channel(false);
+        let (counter, tasks) = (Arc::clone(&connections), ctx.tasks.clone());
+        ctx.tasks.spawn_request(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
+                let passed = pass(client, server, answered.clone(), opened.clone());
+                tasks.spawn_request(async move { drop(passed.await) });
+            }
+        });
+        Self { address, connections, answers, open }
+    }
+
+    /// How many have connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the server has answered something.
+    pub(crate) async fn answered(&self) {
+        let mut answers = self.answers.clone();
+        timeout(PATIENCE, answers.wait_for(|count| *count > 0)).await.unwrap().unwrap();
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// A client that is order and expects to find inventory behind it.
+    pub(crate) fn client(&self, mesh: &TestMesh) -> Client {
+        let ctx = Context::new("test", None).with_tls(Some(mesh.load("order")));
+        grpc::channel(&ctx, &format!("https://{}", self.address), "inventory").unwrap()
+    }
+}
+
+async fn pass(
+    client: TcpStream,
+    server: SocketAddr,
+    answered: watch::Sender<usize>,
+    mut opened: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let (mut asking, mut asked) = client.into_split();
+    let (mut answering, mut answer) = TcpStream::connect(server).await?.into_split();
+    let back = async {
+        let mut first = [0; 1024];
+        let length = answering.read(&mut first).await?;
+        answered.send_modify(|count| *count += 1);
+        let _ = opened.wait_for(|open| *open).await;
+        asked.write_all(&first[..length]).await?;
+        tokio::io::copy(&mut answering, &mut asked).await?;
+        asked.shutdown().await
+    };
+    let there = async {
+        tokio::io::copy(&mut asking, &mut answer).await?;
+        answer.shutdown().await
+    };
+    tokio::try_join!(there, back).map(drop)
 }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::{Extension, Router, routing::get};
-use portolan_runtime::{
-    Callers, ConfigError, Context, PeerIdentity, grpc, http as server, metrics,
-};
+use portolan_runtime::{Callers, ConfigError, PeerIdentity, grpc, http as server, metrics};
 use portolan_testkit::{TestMesh, context};
 use rcgen::SanType;
 use tonic::Code;
