@@ -33,6 +33,7 @@ fn router(limits: LimitsConfig) -> Router {
             grace_secs: 1,
             drain_delay_ms: 0,
             max_connection_age_secs: 0,
+            max_connections: 1_024,
         },
         telemetry: TelemetryConfig::default(),
         tls: None,

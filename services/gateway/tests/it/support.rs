@@ -196,6 +196,7 @@ pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
             grace_secs: 1,
             drain_delay_ms: 0,
             max_connection_age_secs: 0,
+            max_connections: 1_024,
         },
         telemetry: TelemetryConfig::default(),
         tls: None,

@@ -65,6 +65,7 @@ impl Shop {
                 grace_secs: 20,
                 drain_delay_ms: 0,
                 max_connection_age_secs: 0,
+                max_connections: 1_024,
             },
             telemetry: TelemetryConfig::default(),
             tls: None,

@@ -314,6 +314,7 @@ pub(crate) const fn server(listen: SocketAddr) -> ServerConfig {
         grace_secs: 5,
         drain_delay_ms: 0,
         max_connection_age_secs: 0,
+        max_connections: 1_024,
     }
 }
 

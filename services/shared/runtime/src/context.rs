@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use portolan_kernel::{Clock, IdGen, RandomIds, SystemClock};
 use tokio::net::TcpListener;
 
-use crate::{Readiness, Tasks, tls::Tls};
+use crate::{Readiness, Tasks, config::DEFAULT_MAX_CONNECTIONS, tls::Tls};
 
 /// What a service gets from its process. Clones share everything.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Context {
     pub tls: Option<Tls>,
     /// How long a connection to the service port may live; zero is for ever.
     pub max_connection_age: Duration,
+    /// How many connections the service port has at once, at most.
+    pub max_connections: usize,
     local_addr: Option<SocketAddr>,
 }
 
@@ -45,6 +47,7 @@ impl Context {
             listener: Arc::new(Mutex::new(listener)),
             tls: None,
             max_connection_age: Duration::ZERO,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
         }
     }
 
@@ -64,6 +67,12 @@ impl Context {
     #[must_use]
     pub fn with_max_connection_age(self, max_connection_age: Duration) -> Self {
         Self { max_connection_age, ..self }
+    }
+
+    /// The same with another limit for the number of connections to the service port.
+    #[must_use]
+    pub fn with_max_connections(self, max_connections: usize) -> Self {
+        Self { max_connections, ..self }
     }
 
     /// Starts the tasks that follow the files of [`Context::tls`], if there is an identity.

@@ -8,6 +8,7 @@ mod load;
 mod sections;
 
 pub use load::{ConfigError, from_toml, load};
+pub(crate) use sections::DEFAULT_MAX_CONNECTIONS;
 pub use sections::{DatabaseConfig, LogFormat, ServerConfig, TelemetryConfig};
 
 /// What the type system cannot say about a configuration: ranges and relations between keys.

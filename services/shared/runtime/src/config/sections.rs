@@ -22,10 +22,23 @@ pub struct ServerConfig {
     #[serde(default)]
     pub drain_delay_ms: u64,
     /// How long a connection to the service port may live, in seconds, give or take a tenth; 0 is
-    /// for ever. It ends with its running requests. New certificates and new instances of a service
+    /// for ever. It ends with its running requests; where no identity is asked for, that goes for
+    /// HTTP/2, and a connection with HTTP/1.1 ends when it has been idle for ten seconds. New certificates and new instances of a service
     /// take effect only with new connections.
     #[serde(default = "default_max_connection_age_secs")]
     pub max_connection_age_secs: u64,
+    /// How many connections the service port has at once, at most. Those above that wait to be
+    /// accepted. Each takes a file descriptor.
+    #[serde(default = "default_server_connections")]
+    pub max_connections: usize,
+}
+
+pub(crate) const DEFAULT_MAX_CONNECTIONS: usize = 1_024;
+/// Far above what one process can have open.
+const MOST_CONNECTIONS: usize = 1_000_000;
+
+const fn default_server_connections() -> usize {
+    DEFAULT_MAX_CONNECTIONS
 }
 
 const fn default_max_connection_age_secs() -> u64 {
@@ -56,7 +69,9 @@ impl ServerConfig {
 impl Validate for ServerConfig {
     fn validate(&self) -> Result<(), Invalid> {
         let distinct = self.listen.port() == 0 || self.listen != self.admin_listen;
-        Invalid::unless(distinct, "server.admin_listen", "must differ from server.listen")
+        Invalid::unless(distinct, "server.admin_listen", "must differ from server.listen")?;
+        let some = (1..=MOST_CONNECTIONS).contains(&self.max_connections);
+        Invalid::unless(some, "server.max_connections", "must be from 1 to 1000000")
     }
 }
 

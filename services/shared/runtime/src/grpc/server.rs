@@ -46,6 +46,7 @@ pub async fn serve(ctx: &Context, routes: Routes, callers: &Callers) -> anyhow::
             protocols: Protocols::Http2,
             tls: ctx.tls.clone(),
             max_age: ctx.max_connection_age,
+            public: false,
         },
     )?;
     let (soft, readiness) = (ctx.tasks.soft(), ctx.readiness.watch());

@@ -14,14 +14,13 @@ use crate::{
 
 /// Serves `router` on the context's port: HTTP/1.1 and HTTP/2 without TLS. Handlers can extract
 /// `ConnectInfo<SocketAddr>`. After the soft token no connection is accepted and the open ones
-/// end with their running request; streams must watch the token themselves.
+/// end with their running request; streams must watch the token themselves. Connections with HTTP/2
+/// take no new request when they have the age limit of the context.
 ///
 /// # Errors
 /// The port is being served already.
 pub async fn serve(ctx: &Context, router: Router) -> anyhow::Result<()> {
-    let max_age = std::time::Duration::ZERO;
-    let protocols = Protocols::Http;
-    net::serve(ctx, Port { name: "http", router, protocols, tls: None, max_age })?;
+    net::serve(ctx, port(ctx, router, true))?;
     std::future::ready(Ok(())).await
 }
 
@@ -36,9 +35,14 @@ pub async fn serve_mesh(ctx: &Context, router: Router, callers: &Callers) -> any
         Some(guard) => router.layer(from_fn_with_state(guard, admit)),
         None => router,
     };
-    let (tls, max_age) = (ctx.tls.clone(), ctx.max_connection_age);
-    net::serve(ctx, Port { name: "http", router, protocols: Protocols::Http, tls, max_age })?;
+    net::serve(ctx, port(ctx, router, false))?;
     std::future::ready(Ok(())).await
+}
+
+fn port(ctx: &Context, router: Router, public: bool) -> Port {
+    let tls = if public { None } else { ctx.tls.clone() };
+    let max_age = ctx.max_connection_age;
+    Port { name: "http", router, protocols: Protocols::Http, tls, max_age, public }
 }
 
 async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {

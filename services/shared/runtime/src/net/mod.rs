@@ -1,14 +1,17 @@
 //! Connections: accepted on the service port, dialled to other components, with or without TLS.
 
 mod dial;
+mod limit;
 mod serve;
 mod stream;
+mod throttle;
 
 use std::time::Duration;
 
 pub(crate) use dial::Dialer;
 pub(crate) use serve::{Port, Protocols, serve};
 pub(crate) use stream::Stream;
+use throttle::Throttle;
 
 /// How long a TLS handshake may take, in either direction.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

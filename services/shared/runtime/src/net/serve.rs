@@ -17,13 +17,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt as _, service_fn};
 
-use super::{ALPN_HTTP_1, ALPN_HTTP_2, HANDSHAKE_TIMEOUT, Stream};
+use super::{ALPN_HTTP_1, ALPN_HTTP_2, HANDSHAKE_TIMEOUT, Stream, Throttle, limit::Limit};
 use crate::{Context, PeerIdentity, Tasks, Tls};
 
 /// How long a client may take to send the head of a request, or what its protocol is known by.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client that is refused may take to notice.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a client that has said nothing yet is listened to after the soft token: what it had
+/// sent by then is not lost.
+const LAST_WORD: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Enough for one caller with all its streams; a client waits when it has opened so many.
 const MAX_STREAMS: u32 = 1_000;
@@ -49,14 +52,20 @@ pub(crate) struct Port {
     pub(crate) tls: Option<Tls>,
     /// How long a connection may live, give or take a tenth; zero is for ever.
     pub(crate) max_age: Duration,
+    /// Anybody may connect, and follow something for long.
+    pub(crate) public: bool,
 }
 
 /// Serves the context's port until the soft token. Then no connection is accepted and the open
-/// ones end with their running requests; streams must watch the token themselves.
+/// ones end with their running requests; streams must watch the token themselves. A connection that
+/// has begun by then is served as well: its client may have sent a request.
+///
+/// There are never more connections than the context allows; the others wait to be accepted.
 ///
 /// Requests carry `ConnectInfo<SocketAddr>` and, with TLS, [`PeerIdentity`] as extensions. A
 /// connection that is too old takes no new request, and what still runs on it when it is twice as
-/// old is cut off.
+/// old is cut off. On a public port nothing is cut off, and only connections with HTTP/2 grow old:
+/// without requests the others end by themselves, and closing them meets a request on its way.
 ///
 /// # Errors
 /// The port is being served already.
@@ -69,6 +78,8 @@ pub(crate) fn serve(ctx: &Context, port: Port) -> anyhow::Result<()> {
     let name = port.name;
     let server = Server {
         acceptor: port.tls.as_ref().map(|tls| acceptor(tls, port.protocols)),
+        limit: Limit::new(name, ctx.max_connections),
+        refused: Throttle::default(),
         port,
         soft: ctx.tasks.soft(),
         ids: Arc::clone(&ctx.ids),
@@ -80,6 +91,9 @@ pub(crate) fn serve(ctx: &Context, port: Port) -> anyhow::Result<()> {
 struct Server {
     port: Port,
     acceptor: Option<TlsAcceptor>,
+    limit: Limit,
+    /// The log's lines about handshakes that failed.
+    refused: Throttle,
     soft: CancellationToken,
     ids: Arc<dyn IdGen>,
 }
@@ -96,14 +110,16 @@ fn acceptor(tls: &Tls, protocols: Protocols) -> TlsAcceptor {
 /// Everything that a client can delay happens in the task of its connection.
 async fn accept(listener: TcpListener, server: Arc<Server>, tasks: Tasks) -> anyhow::Result<()> {
     loop {
-        let accepted = tokio::select! {
-            () = server.soft.cancelled() => return Ok(()),
-            accepted = listener.accept() => accepted,
-        };
+        let next = async { anyhow::Ok((server.limit.place().await?, listener.accept().await)) };
+        let Some(next) = server.soft.run_until_cancelled(next).await else { return Ok(()) };
+        let (place, accepted) = next?;
         match accepted {
             Ok((stream, address)) => {
-                let server = Arc::clone(&server);
-                tasks.spawn_request(async move { server.connection(stream, address).await });
+                let (taken, server) = (server.limit.taken(place), Arc::clone(&server));
+                tasks.spawn_request(async move {
+                    server.connection(stream, address).await;
+                    drop(taken);
+                });
             }
             Err(error) => {
                 // Out of file descriptors, most likely: wait until some are free again.
@@ -116,15 +132,24 @@ async fn accept(listener: TcpListener, server: Arc<Server>, tasks: Tasks) -> any
 
 impl Server {
     async fn connection(&self, stream: TcpStream, address: SocketAddr) {
-        let beginning = async {
-            let (mut stream, peer) = self.secure(stream, address).await?;
-            let said = timeout(HEADER_TIMEOUT, opening(&mut stream)).await.ok().flatten()?;
-            Some((stream, peer, said))
+        let Some((mut stream, peer)) = self.secure(stream, address).await else { return };
+        let said = tokio::select! {
+            biased;
+            said = timeout(HEADER_TIMEOUT, opening(&mut stream)) => said.ok().flatten(),
+            () = self.closed() => None,
         };
-        let begun = self.soft.run_until_cancelled(beginning).await.flatten();
-        let Some((stream, peer, said)) = begun else { return };
+        let Some(said) = said else { return };
+        let ages = !self.port.public || said == HTTP_2_PREFACE;
+        let max_age = if ages { self.port.max_age } else { Duration::ZERO };
         let (rest, answers) = tokio::io::split(stream);
-        self.requests(tokio::io::join(Cursor::new(said).chain(rest), answers), address, peer).await;
+        let stream = tokio::io::join(Cursor::new(said).chain(rest), answers);
+        self.requests(stream, address, peer, max_age).await;
+    }
+
+    /// Waits until the soft token, and the time for a last word after it.
+    async fn closed(&self) {
+        self.soft.cancelled().await;
+        tokio::time::sleep(LAST_WORD).await;
     }
 
     /// The handshake, if this port has one. A client that fails it is told by TLS, and no other
@@ -146,7 +171,9 @@ impl Server {
             Err(_) => ("not done in time".to_owned(), None),
         };
         metrics::counter!("portolan_tls_handshakes_failed_total", "side" => "server").increment(1);
-        tracing::warn!(peer = %address, error = failed, "TLS handshake failed");
+        if let Some(left_out) = self.refused.admit() {
+            tracing::warn!(peer = %address, error = failed, left_out, "TLS handshake failed");
+        }
         if let Some(stream) = stream {
             let _ = timeout(LINGER, part(stream)).await;
         }
@@ -158,6 +185,7 @@ impl Server {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         address: SocketAddr,
         peer: Option<PeerIdentity>,
+        max_age: Duration,
     ) {
         let router = self.port.router.clone();
         let service = TowerToHyperService::new(service_fn(move |request: Request<_>| {
@@ -171,15 +199,21 @@ impl Server {
         let builder = builder(self.port.protocols);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // It is polled before it is told to end, or else it would not even tell the client that.
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = self.soft.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-            () = self.aged() => {
+            () = self.aged(max_age) => {
                 connection.as_mut().graceful_shutdown();
-                timeout(self.port.max_age, connection).await.unwrap_or(Ok(()))
+                if self.port.public {
+                    connection.await
+                } else {
+                    timeout(max_age, connection).await.unwrap_or(Ok(()))
+                }
             }
         };
         if let Err(error) = ended {
@@ -187,12 +221,12 @@ impl Server {
         }
     }
 
-    async fn aged(&self) {
-        if self.port.max_age.is_zero() {
+    async fn aged(&self, max_age: Duration) {
+        if max_age.is_zero() {
             return std::future::pending().await;
         }
         let [.., a, b] = self.ids.next().into_bytes();
-        tokio::time::sleep(jittered(self.port.max_age, u16::from_be_bytes([a, b]))).await;
+        tokio::time::sleep(jittered(max_age, u16::from_be_bytes([a, b]))).await;
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) async fn serve<S: Service>(config: S::Config, tls: Option<Tls>) -> an
     let admin_listener = listen::bind("server.admin_listen", server.admin_listen).await?;
     let ctx = Context::new(S::NAME, Some(listener)).with_tls(tls);
     let ctx = ctx.with_max_connection_age(server.max_connection_age());
+    let ctx = ctx.with_max_connections(server.max_connections);
     ctx.keep_identity_current();
     let admin = answer_admin(admin_listener, ctx.clone());
     tokio::select! {
@@ -248,6 +249,7 @@ mod tests {
             grace_secs: 20,
             drain_delay_ms: 3000,
             max_connection_age_secs: 0,
+            max_connections: 1_024,
         }
     }
 

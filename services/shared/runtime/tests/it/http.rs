@@ -1,4 +1,12 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -6,12 +14,12 @@ use axum::{
     routing::{get, post},
 };
 use http::{Request, Version};
-use portolan_runtime::{Context, Drained, grpc, http as server, http_client};
+use portolan_runtime::{Context, Drained, grpc, http as server, http_client, metrics};
 use portolan_testkit::{context, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, Semaphore},
 };
 use tonic::body::Body;
 use tower::ServiceExt as _;
@@ -110,6 +118,73 @@ async fn a_request_that_arrives_in_pieces_is_answered() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_full_port_takes_no_more_connections_until_others_end() {
+    metrics::install("test").unwrap();
+    let ctx = context().with_max_connections(2);
+    // All have connected and asked before the first is accepted.
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        clients.push(stream);
+    }
+    let release = Arc::new(Semaphore::new(0));
+    let [inside, most] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let hello = {
+        let (release, inside, most) = (release.clone(), inside.clone(), most.clone());
+        async move || {
+            most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            release.acquire().await.unwrap().forget();
+            inside.fetch_sub(1, Ordering::SeqCst);
+            "hello"
+        }
+    };
+    server::serve(&ctx, Router::new().route("/", get(hello))).await.unwrap();
+    let full = async || (inside.load(Ordering::SeqCst) == 2).then_some(());
+    eventually(PATIENCE, "two requests are under way", full).await;
+    release.add_permits(clients.len());
+    for mut client in clients {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert!(metrics::render().contains("portolan_connections_full_total{port=\"http\"}"));
+}
+
+#[tokio::test]
+async fn http_2_connections_of_a_public_port_grow_old_and_no_answer_is_cut_off() {
+    let release = Arc::new(Notify::new());
+    let released = release.clone();
+    let slow = async move || {
+        released.notified().await;
+        "done"
+    };
+    let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| [("peer", peer.to_string())];
+    let ctx = context().with_max_connection_age(Duration::from_millis(200));
+    let router = Router::new().route("/", get(peer)).route("/slow", get(slow));
+    server::serve(&ctx, router).await.unwrap();
+    let url = format!("http://{}/", ctx.local_addr().unwrap());
+    let client = grpc::channel(&ctx, &url, "test").unwrap();
+    let ask = |path: &str| {
+        client.clone().oneshot(Request::get(format!("{url}{path}")).body(Body::empty()).unwrap())
+    };
+    let mut seen = BTreeSet::new();
+    let others = async {
+        let four = async || {
+            seen.insert(ask("").await.unwrap().headers()["peer"].clone());
+            // The first is more than twice as old by then as it may be.
+            (seen.len() > 3).then_some(())
+        };
+        eventually(PATIENCE, "three connections came after the first", four).await;
+        release.notify_one();
+    };
+    let (answer, ()) = tokio::join!(ask("slow"), others);
+    assert_eq!(answer.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -179,6 +179,8 @@ fn a_value_out_of_range_is_named() {
     let (code, line) = complaint("serve", &[("PORTOLAN__WORKERS", "10")]);
     assert_eq!(code, 64);
     assert_eq!(line, "portolan-sample: invalid configuration: workers: must be less than 10");
+    let connections = ("PORTOLAN__SERVER__MAX_CONNECTIONS", "0");
+    assert!(complaint("serve", &[connections]).1.contains("server.max_connections"));
     let filter = ("PORTOLAN__TELEMETRY__LOG_FILTER", "a=b=c");
     assert!(complaint("serve", &[filter]).1.contains("telemetry.log_filter"));
     let endpoint = ("PORTOLAN__TELEMETRY__OTLP_ENDPOINT", "localhost");
