@@ -1,12 +1,16 @@
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{audit, rotation::psql, seconds};
 use crate::{cluster::Cluster, options::Options, pods};
 
 /// What may stay behind, beside what Kubernetes itself puts into a namespace.
 const KEPT: [&str; 2] = ["secrets", "persistentvolumeclaims"];
+/// How long pods may take to end.
+const TERMINATED: Duration = Duration::from_mins(2);
 const GONE: [&str; 6] =
     ["pods", "services", "networkpolicies", "cronjobs", "deployments", "statefulsets"];
 
@@ -14,18 +18,17 @@ pub(super) async fn keeps_orders(_options: &Options, cluster: &Cluster) -> anyho
     let before = orders(cluster).await?;
     ensure!(before > 0, "there are no orders to keep");
     cluster.helm(&["uninstall", &cluster.release, "--wait", "--timeout", "5m"]).await?;
-    let probes = BTreeSet::from(["probes-in", "probes-out"]);
-    for kind in GONE {
-        let left = cluster.list(kind, "").await?;
-        let left: Vec<&str> =
-            left.iter().map(pods::name).filter(|name| !probes.contains(name)).collect();
-        ensure!(left.is_empty(), "uninstalling left {kind}: {left:?}");
+    let begun = Instant::now();
+    // Helm waits for what it deletes, not for the pods that go with it.
+    while let Some(left) = left(cluster).await? {
+        ensure!(begun.elapsed() < TERMINATED, "uninstalling left {left}");
+        tokio::time::sleep(pods::EVERY).await;
     }
     let mut kept = 0;
     for kind in KEPT {
         kept += cluster.list(kind, "").await?.len();
     }
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     cluster.install(&[]).await?;
     let took = begun.elapsed();
     let after = orders(cluster).await?;
@@ -35,6 +38,21 @@ pub(super) async fn keeps_orders(_options: &Options, cluster: &Cluster) -> anyho
         "{kept} Secrets and claims kept; ready again after {}; {after} orders there, audit clean",
         seconds(took)
     ))
+}
+
+/// What should be gone and is not. Pods that have done their work stay with their Jobs, which the
+/// notes name; those of the probes are our own.
+async fn left(cluster: &Cluster) -> anyhow::Result<Option<String>> {
+    for kind in GONE {
+        let objects = cluster.list(kind, "").await?;
+        let stays =
+            |object: &&Value| !pods::is_done(object) && !pods::name(object).starts_with("probe");
+        let names: Vec<_> = objects.iter().filter(stays).map(pods::name).collect();
+        if !names.is_empty() {
+            return Ok(Some(format!("{kind} {names:?}")));
+        }
+    }
+    Ok(None)
 }
 
 async fn orders(cluster: &Cluster) -> anyhow::Result<u64> {
