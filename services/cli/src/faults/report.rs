@@ -129,7 +129,11 @@ impl Summary {
         text.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
         let kinds = self.kinds.iter().map(|(kind, line)| (kind.name(), line));
         for (name, line) in kinds.chain([("all".to_owned(), &self.all)]) {
-            let [p50, p99, longest] = [line.p50_ms, line.p99_ms, line.longest_ms].map(seconds);
+            let times = [line.p50_ms, line.p99_ms, line.longest_ms];
+            let [p50, p99, longest] = match line.measured {
+                0 => times.map(|_| "-".to_owned()),
+                _ => times.map(seconds),
+            };
             let _infallible = writeln!(
                 text,
                 "| {name} | {} | {p50} | {p99} | {longest} | {} | {} |",
