@@ -1,13 +1,13 @@
 //! Writes placements in batches: while one transaction commits, requests queue, and the next takes
 //! them all. Nobody waits for a batch to fill.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use portolan_kernel::{IdGen, OrderId};
 use portolan_lock::Guard;
 use portolan_messaging::{Outgoing, Waker, outbox};
 use portolan_proto::{events::v1 as events, order::v1 as proto};
-use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
+use portolan_runtime::{Context, database, failpoint, telemetry::TraceContext};
 use prost::Message as _;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -15,7 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
-    app::Error,
+    app::{
+        Error,
+        line::{Line, Waiting},
+    },
     domain::{Order, PricedLine},
     store::{
         OrderRow,
@@ -26,12 +29,10 @@ use crate::{
     },
 };
 
-const MAX_BATCH: usize = 64;
 const QUEUE: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A priced order whose customer's lock is held, if there is a lock.
-#[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) user_id: String,
     pub(crate) key: String,
@@ -43,6 +44,14 @@ pub(crate) struct Entry {
     pub(crate) trace: TraceContext,
     /// `None` when no lock could be reached: the guard's row lock serialises alone.
     pub(crate) guard: Option<Arc<Guard>>,
+}
+
+impl fmt::Debug for Entry {
+    /// Without the card.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, key) = (&self.user_id, &self.key);
+        f.debug_struct("Entry").field("user_id", user).field("key", key).finish_non_exhaustive()
+    }
 }
 
 /// What became of an entry.
@@ -57,8 +66,6 @@ pub(crate) enum Verdict {
     /// Refused or failed.
     Failed(Error),
 }
-
-type Waiting = (Entry, oneshot::Sender<Verdict>);
 
 /// The queue in front of the placement transaction.
 #[derive(Clone, Debug)]
@@ -81,14 +88,12 @@ impl Batcher {
         deadline: Duration,
         open_order_limit: i32,
     ) -> Self {
-        let (sender, mut queue) = mpsc::channel::<Waiting>(QUEUE);
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let mut line = Line::new(queue);
         let worker = Worker { pool, ids: Arc::clone(&ctx.ids), waker, deadline, open_order_limit };
         let stop = ctx.tasks.hard();
         ctx.tasks.spawn("placement batcher", async move {
-            let mut held = Vec::new();
-            while let Some(Some(batch)) =
-                stop.run_until_cancelled(next_batch(&mut queue, &mut held)).await
-            {
+            while let Some(Some(batch)) = stop.run_until_cancelled(line.next_batch()).await {
                 worker.place(batch).await;
             }
             Ok(())
@@ -106,31 +111,11 @@ impl Batcher {
     }
 }
 
-/// Waits for a first entry, then takes what is already queued, one entry a customer: a second one
-/// waits in `held` for the next batch.
-async fn next_batch(
-    queue: &mut mpsc::Receiver<Waiting>,
-    held: &mut Vec<Waiting>,
-) -> Option<Vec<Waiting>> {
-    let mut candidates = std::mem::take(held);
-    if candidates.is_empty() {
-        candidates.push(queue.recv().await?);
-    }
-    while candidates.len() < MAX_BATCH {
-        let Ok(waiting) = queue.try_recv() else { break };
-        candidates.push(waiting);
-    }
-    let mut users = HashSet::new();
-    let (batch, rest): (Vec<_>, Vec<_>) =
-        candidates.into_iter().partition(|(entry, _)| users.insert(entry.user_id.clone()));
-    *held = rest;
-    Some(batch)
-}
-
 impl Worker {
     async fn place(&self, batch: Vec<Waiting>) {
         let mut live = Vec::with_capacity(batch.len());
-        for (entry, reply) in batch {
+        // Who has gone away asks again with the same key, or does not want it any more.
+        for (entry, reply) in batch.into_iter().filter(|(_, reply)| !reply.is_closed()) {
             if entry.guard.as_ref().is_none_or(|guard| guard.is_valid()) {
                 live.push((entry, reply));
             } else {
@@ -175,7 +160,12 @@ impl Worker {
         };
         match found.await {
             Ok(Some(_)) => Verdict::KeyTaken,
-            Ok(None) | Err(_) => Verdict::Failed(Error::Unknown(error)),
+            Ok(None) | Err(_) if database::is_transient(&error) => {
+                tracing::warn!(%error, "whether an order was placed is not known");
+                Verdict::Failed(Error::Unknown(error))
+            }
+            // The database has refused it: nothing was committed.
+            Ok(None) | Err(_) => Verdict::Failed(Error::Database(error)),
         }
     }
 
@@ -332,7 +322,7 @@ impl Worker {
 }
 
 /// Nobody listens any more when the caller's deadline has passed; the key will tell it later.
-fn answer(reply: oneshot::Sender<Verdict>, verdict: Verdict) {
+pub(super) fn answer(reply: oneshot::Sender<Verdict>, verdict: Verdict) {
     if reply.send(verdict).is_err() {
         tracing::debug!("the caller is gone");
     }

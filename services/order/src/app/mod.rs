@@ -4,6 +4,7 @@ mod batcher;
 mod cancel;
 mod decide;
 mod error;
+mod line;
 mod place;
 mod queries;
 mod sweep;
