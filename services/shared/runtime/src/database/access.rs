@@ -17,7 +17,7 @@ const ROOTS: &str = "database.tls_roots";
 const IDENTITY: &str = "database.tls_identity";
 
 /// How to get into the database: the fixed part of the configuration and the files that change.
-#[derive(Debug)]
+/// It has no `Debug`, because that of the fixed part shows the password of the URL.
 pub(super) struct Access {
     base: PgConnectOptions,
     credentials: Option<Watched<Credentials>>,

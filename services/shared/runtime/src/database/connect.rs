@@ -1,6 +1,5 @@
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use sqlx::{
     ConnectOptions as _, Connection as _,
     migrate::Migrator,
@@ -74,26 +73,32 @@ async fn pool(
     };
     let access = patience.until(load).await?;
     let rotating = access.changes();
-    // A direct connection first: its error names the cause, the pool's is a mere timeout.
+    let swaps = Arc::new(Swaps::default());
     let reach = || async {
         let options = access.options();
-        try_connect(&options).await.map_err(|error| {
+        let connected = try_pool(config, &options, &swaps).await;
+        connected.map_err(|error| {
             let worth = worth_waiting(&error, rotating);
             let error = anyhow::Error::new(error);
             let error = error.context(format!("cannot connect to database {}", place(&options)));
             if worth { Attempt::Later(error) } else { Attempt::Never(error) }
         })
     };
-    patience.until(reach).await?;
-    let swaps = Arc::new(Swaps::default());
-    let options = access.options();
-    let place = place(&options);
-    let connected = pool_options(config, Arc::clone(&swaps)).connect_with(options).await;
-    let pool = connected.with_context(|| format!("cannot connect to database {place}"))?;
+    let pool = patience.until(reach).await?;
     if rotating {
         rotate(&ctx.tasks, access, pool.clone(), swaps);
     }
     Ok((pool, rotating))
+}
+
+/// A direct connection first: its error names the cause, the pool's is a mere timeout.
+async fn try_pool(
+    config: &DatabaseConfig,
+    options: &PgConnectOptions,
+    swaps: &Arc<Swaps>,
+) -> Result<PgPool, sqlx::Error> {
+    try_connect(options).await?;
+    pool_options(config, Arc::clone(swaps)).connect_with(options.clone()).await
 }
 
 fn pool_options(config: &DatabaseConfig, swaps: Arc<Swaps>) -> PgPoolOptions {

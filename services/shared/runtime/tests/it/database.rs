@@ -1,12 +1,17 @@
 use std::{borrow::Cow, time::Duration};
 
-use portolan_runtime::{DatabaseConfig, Status, database, one_line};
+use portolan_runtime::{Context, DatabaseConfig, Status, database, one_line};
 use portolan_testkit::{TestDb, context, eventually, free_port};
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection, SqlSafeStr as _,
     migrate::{Migration, MigrationType, Migrator},
+    postgres::PgConnectOptions,
 };
-use tokio::time::Instant;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -36,14 +41,18 @@ async fn connections_have_the_limits_and_the_name() {
     assert!(show("SHOW application_name").await.eq("portolan-test"));
 }
 
+/// Why there is no way into the database.
+async fn refusal(config: &DatabaseConfig) -> String {
+    let connected = timeout(PATIENCE, database::connect(&context(), config)).await;
+    one_line(connected.unwrap().unwrap_err().as_ref())
+}
+
 #[tokio::test]
 async fn a_database_that_is_not_there_is_named_without_the_password() {
     let port = free_port();
     let url = format!("postgres://portolan:hunter2@127.0.0.1:{port}/shop");
     let config = DatabaseConfig { connect_timeout_secs: 1, ..DatabaseConfig::new(url) };
-    let start = Instant::now();
-    let line = one_line(database::connect(&context(), &config).await.unwrap_err().as_ref());
-    assert!(start.elapsed() < Duration::from_secs(5));
+    let line = refusal(&config).await;
     let place = format!("cannot connect to database 127.0.0.1:{port}/shop: ");
     assert!(line.starts_with(&place), "{line}");
     assert!(line.contains("refused") && !line.contains("hunter2"), "{line}");
@@ -52,11 +61,46 @@ async fn a_database_that_is_not_there_is_named_without_the_password() {
 #[tokio::test]
 async fn a_database_that_does_not_exist_fails_without_waiting() {
     let db = TestDb::new(&[]).await;
-    let config = DatabaseConfig::new(format!("{}_not", db.url()));
-    let start = Instant::now();
-    let line = one_line(database::connect(&context(), &config).await.unwrap_err().as_ref());
-    assert!(start.elapsed() < Duration::from_secs(5), "no retries");
+    let url = format!("{}_not", db.url());
+    let config = DatabaseConfig { connect_timeout_secs: 3_600, ..DatabaseConfig::new(url) };
+    let line = refusal(&config).await;
     assert!(line.contains("does not exist"), "{line}");
+}
+
+/// The way to a database on which the second connection is lost.
+async fn loses_the_second(ctx: &Context, db: &TestDb) -> String {
+    let server: PgConnectOptions = db.url().parse().unwrap();
+    let server = format!("{}:{}", server.get_host(), server.get_port());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = db.url().replace(&server, &listener.local_addr().unwrap().to_string());
+    assert_ne!(url, db.url());
+    let tasks = ctx.tasks.clone();
+    ctx.tasks.spawn_request(async move {
+        for number in 1.. {
+            let (mut client, _) = listener.accept().await.unwrap();
+            if number == 2 {
+                continue;
+            }
+            let mut server = TcpStream::connect(&server).await.unwrap();
+            tasks.spawn_request(async move {
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_start_that_loses_the_pools_first_connection_tries_again() {
+    let db = TestDb::new(&[]).await;
+    let ctx = context();
+    // The first one only finds out whether there is a way in.
+    let config = DatabaseConfig {
+        connect_timeout_secs: PATIENCE.as_secs(),
+        ..DatabaseConfig::new(loses_the_second(&ctx, &db).await)
+    };
+    let pool = database::connect(&ctx, &config).await.unwrap();
+    sqlx::query("SELECT 1").execute(&pool).await.unwrap();
 }
 
 #[tokio::test]
