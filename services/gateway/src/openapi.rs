@@ -39,7 +39,7 @@ use crate::{
         place::place_order, orders::list_orders, orders::get_order, orders::cancel_order,
         timeline::get_timeline, events::watch_order, stats::get_stats,
         dead_letters::list_dead_letters, dead_letters::get_dead_letter,
-        dead_letters::redrive_dead_letters, dead_letters::drop_dead_letters,
+        dead_letters::redrive_dead_letters, dead_letters::drop_dead_letter,
         meta::get_description,
     ),
     components(schemas(ProblemDocument, FieldError)),

@@ -26,7 +26,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/admin/dlq", get(dead_letters::list_dead_letters))
         .route("/v1/admin/dlq/{group}/{event_id}", get(dead_letters::get_dead_letter))
         .route("/v1/admin/dlq/{group}/redrive", post(dead_letters::redrive_dead_letters))
-        .route("/v1/admin/dlq/{group}/drop", post(dead_letters::drop_dead_letters))
+        .route("/v1/admin/dlq/{group}/drop", post(dead_letters::drop_dead_letter))
         .route("/openapi.json", get(meta::get_description))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -27,7 +27,7 @@ type Client = DeadLetterServiceClient<grpc::Client>;
 const MAX_REASON_CHARS: usize = 500;
 const MAX_KEY_CHARS: usize = 256;
 
-/// Which dead letters of a group, and why. Exactly one of `key`, `event_id` and `all`.
+/// Which dead letters of a group are redriven, and why. Exactly one of `key`, `event_id` and `all`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remedy {
@@ -54,11 +54,7 @@ pub(crate) struct Remedy {
 
 impl Remedy {
     fn checked(self, operator: Operator) -> Result<(proto::Selection, proto::Warrant), Problem> {
-        let reason = self.reason.trim().to_owned();
-        let line = !reason.is_empty() && !reason.chars().any(char::is_control);
-        if !line || reason.chars().count() > MAX_REASON_CHARS {
-            return Err(Problem::field("reason", "must be a line of 1 to 500 characters"));
-        }
+        let warrant = warrant(&self.reason, operator)?;
         if self.cursor.is_some() && !self.all {
             return Err(Problem::field("cursor", "is only for all"));
         }
@@ -71,9 +67,30 @@ impl Remedy {
                 return Err(Problem::field("key", problem));
             }
         };
-        let warrant = proto::Warrant { operator: operator.name, reason };
         Ok((proto::Selection { target: Some(target) }, warrant))
     }
+}
+
+/// Which dead letter of a group is given up, and why. An event, not a key: another event may have
+/// become the dead letter of the key meanwhile.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Surrender {
+    /// This event, which must be a dead letter.
+    #[schema(format = Uuid)]
+    event_id: String,
+    /// Why, for those who read the trail later: a line of 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500, example = "forged, see incident 12")]
+    reason: String,
+}
+
+fn warrant(reason: &str, operator: Operator) -> Result<proto::Warrant, Problem> {
+    let reason = reason.trim().to_owned();
+    let line = !reason.is_empty() && !reason.chars().any(char::is_control);
+    if !line || reason.chars().count() > MAX_REASON_CHARS {
+        return Err(Problem::field("reason", "must be a line of 1 to 500 characters"));
+    }
+    Ok(proto::Warrant { operator: operator.name, reason })
 }
 
 fn checked_key(key: String) -> Result<String, Problem> {
@@ -202,26 +219,28 @@ pub(crate) async fn redrive_dead_letters(
     Handled::new(group, done.results, done.next_cursor).map(axum::Json)
 }
 
-/// Drop dead letters
+/// Drop a dead letter
 ///
-/// Gives each up for good, and applies what waits behind it, in order.
+/// Gives it up for good, and applies what waits behind it, in order. Repeating it is harmless: then
+/// there is no such dead letter.
 #[utoipa::path(
     post, path = "/v1/admin/dlq/{group}/drop", tag = "operations",
-    operation_id = "dropDeadLetters",
+    operation_id = "dropDeadLetter",
     params(("group" = String, Path, description = "The consumer group", example = "inventory")),
-    request_body = Remedy,
-    responses((status = 200, description = "What became of each", body = Handled), BodyProblems,
+    request_body = Surrender,
+    responses((status = 200, description = "What became of its key", body = Handled), BodyProblems,
         ConflictProblem, NotFoundProblem, Secured),
     security(("bearer" = [])),
 )]
-pub(crate) async fn drop_dead_letters(
+pub(crate) async fn drop_dead_letter(
     State(app): State<App>,
     operator: Operator,
     Path(group): Path<String>,
-    Json(remedy): Json<Remedy>,
+    Json(surrender): Json<Surrender>,
 ) -> Result<axum::Json<Handled>, Problem> {
     let (group, mut client) = client(&app, &group)?;
-    let (selection, warrant) = remedy.checked(operator)?;
+    let warrant = warrant(&surrender.reason, operator)?;
+    let selection = proto::Selection { target: Some(Target::EventId(surrender.event_id)) };
     let request = proto::DropRequest { selection: Some(selection), warrant: Some(warrant) };
     let request = grpc::deadline(request, app.limits.call_timeout());
     let done = client.drop(request).await?.into_inner();

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use portolan_kernel::Clock;
 use portolan_runtime::failpoint;
 use sqlx::{PgConnection, PgPool};
-use time::{Date, Duration};
+use time::Date;
 use uuid::Uuid;
 
 use crate::{
@@ -14,8 +14,7 @@ use crate::{
     envelope::{self, Malformed, Raw, Record},
     error::HandlerError,
     handler::{Group, Handler},
-    inbox,
-    partitions::KEEP_DAYS,
+    inbox, partitions,
     relay::Waker,
 };
 
@@ -157,7 +156,7 @@ impl<H: Handler> Processor<H> {
         fresh: Vec<&Delivery>,
     ) -> Result<Vec<Record>, HandlerError> {
         let blocked = inbox::parked_keys(tx, self.group, &fresh).await?;
-        let oldest = self.clock.now().date() - Duration::days(i64::from(KEEP_DAYS));
+        let oldest = partitions::oldest_day(self.clock.now());
         let (mut records, mut waiting) = (Vec::new(), Vec::new());
         for delivery in fresh {
             match &delivery.record {
@@ -207,17 +206,9 @@ impl<H: Handler> Processor<H> {
         delivery: &Delivery,
         verdict: &Verdict,
     ) -> Result<(), sqlx::Error> {
-        tracing::error!(
-            group = self.group.name,
-            topic = delivery.raw.topic,
-            partition = delivery.raw.partition,
-            offset = delivery.raw.offset,
-            reason = verdict.reason(),
-            detail = verdict.detail(),
-            "record dead-lettered"
-        );
-        self.count("dead", 1);
-        dead_letter::bury(tx, self.group, delivery, verdict).await
+        dead_letter::bury(tx, self.group, delivery, verdict).await?;
+        dead_letter::announce(self.group, &delivery.raw, verdict);
+        Ok(())
     }
 
     fn count(&self, outcome: &'static str, records: usize) {

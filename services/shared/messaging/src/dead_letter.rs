@@ -109,10 +109,12 @@ async fn park(
 ) -> Result<(), sqlx::Error> {
     for delivery in deliveries {
         let raw = &delivery.raw;
-        sqlx::query!(
+        // The very event may be there already; another one under its id would be lost.
+        let kept = sqlx::query!(
             "INSERT INTO parked (grp, key, event_id, topic, kafka_partition, kafka_offset, headers, payload, reason, detail)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-             ON CONFLICT (grp, event_id) DO NOTHING",
+             ON CONFLICT (grp, event_id) DO UPDATE SET event_id = excluded.event_id
+                 WHERE parked.key = excluded.key AND parked.payload = excluded.payload",
             group.id,
             short_key(raw),
             delivery.inbox_id,
@@ -126,8 +128,42 @@ async fn park(
         )
         .execute(&mut *conn)
         .await?;
+        if kept.rows_affected() != 1 {
+            return Err(usurped(group, delivery));
+        }
     }
     Ok(())
+}
+
+/// Somebody must look: the consumer tries again and again, rather than lose the record.
+fn usurped(group: Group, delivery: &Delivery) -> sqlx::Error {
+    let Delivery { raw, inbox_id, .. } = delivery;
+    tracing::error!(
+        group = group.name,
+        event.id = %inbox_id,
+        topic = raw.topic,
+        partition = raw.partition,
+        offset = raw.offset,
+        "record not set aside: another one is, under its id"
+    );
+    sqlx::Error::Protocol(format!("another record is set aside as {inbox_id}"))
+}
+
+/// Says that a record is dead: the alert is made of it.
+pub(crate) fn announce(group: Group, raw: &Raw, verdict: &Verdict) {
+    tracing::error!(
+        group = group.name,
+        topic = raw.topic,
+        partition = raw.partition,
+        offset = raw.offset,
+        reason = verdict.reason,
+        detail = verdict.detail,
+        "record dead-lettered"
+    );
+    metrics::counter!(
+        "portolan_consumer_records_total", "group" => group.name, "outcome" => "dead"
+    )
+    .increment(1);
 }
 
 /// Publishes the dead letter of an event that waited behind another and turned out to be one.

@@ -6,10 +6,11 @@
 //! * The queue is applied from the database, in order, by the handler that the consumer uses, under
 //!   the key's lock. Nothing is published again. While events wait, the key stays marked, so that
 //!   events that arrive meanwhile go to the end of the queue.
-//! * A transaction takes at most [`STEP`] events; a longer queue takes several. A crash between
+//! * A transaction takes at most [`STEP`] events or [`STEP_BYTES`] of them; a longer queue takes several. A crash between
 //!   two of them leaves a shorter queue, whose first event merely waits: redriving goes on there.
 //! * A dead letter that still cannot be applied changes nothing. If it can, but an event behind it
 //!   cannot, that event becomes the dead letter and the rest waits on behind it.
+//! * A drop names its event, so that repeating it cannot hit the next one.
 //! * Every event that an operator's action concerned has its row in `dead_letter_action`, written
 //!   in the same transaction.
 //!
@@ -22,9 +23,10 @@ mod grpc;
 mod rows;
 mod step;
 mod stray;
+mod view;
 mod watch;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use action::Warrant;
 pub use error::OpsError;
@@ -36,15 +38,18 @@ pub(crate) use watch::watch;
 
 use crate::{
     handler::{Group, Handler},
-    ops::{
-        action::Action,
-        rows::{Entry, Row},
-    },
+    ops::{action::Action, view::Entry},
     relay::Waker,
 };
 
 /// Events in one transaction at most: as many as a consumer's batch has by default.
 pub const STEP: usize = 256;
+
+/// Bytes of payload in one transaction at most, and one event more: it holds them all in memory.
+pub const STEP_BYTES: usize = 4 * 1024 * 1024;
+
+/// After that long a call of "all" begins with no other key: its caller waits for the answer.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which dead letter is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +82,12 @@ pub enum Outcome {
     Refused(Fault),
     /// An event behind it cannot be applied, and is the dead letter now.
     Stopped(Fault),
+    /// Something was in the way. What was committed before counts.
+    Failed,
+    /// It waits behind this event: nothing changed.
+    Waits(Uuid),
+    /// Somebody else, or the redrive of an earlier one, has dealt with it.
+    Gone,
 }
 
 /// Why an event cannot be applied.
@@ -122,12 +133,13 @@ impl<H: Handler> DeadLetters<H> {
         self.act(Action::Redrive, target, by).await
     }
 
-    /// Gives a dead letter up and applies what waits behind it.
+    /// Gives a dead letter up and applies what waits behind it. Doing it twice is harmless: the
+    /// second time there is no such event.
     ///
     /// # Errors
-    /// As for [`Self::redrive`]; and the first event of the queue is not dead.
-    pub async fn give_up(&self, target: &Target, by: &Warrant) -> Result<KeyResult, OpsError> {
-        self.act(Action::Drop, target, by).await
+    /// As for [`Self::redrive`]; and the event is not dead.
+    pub async fn give_up(&self, event_id: Uuid, by: &Warrant) -> Result<KeyResult, OpsError> {
+        self.act(Action::Drop, &Target::Event(event_id), by).await
     }
 
     async fn act(
@@ -172,38 +184,53 @@ impl<H: Handler> DeadLetters<H> {
     ) -> Result<(Vec<Entry>, Option<i64>), sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
         let key = key.map(str::as_bytes);
-        let mut found = rows::dead(&mut conn, self.group, key, limit + 1, cursor).await?;
+        let mut found = view::dead(&mut conn, self.group, key, limit + 1, cursor).await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = found.len() > most;
         found.truncate(most);
-        let next = found.last().filter(|_| more).map(|entry| entry.row.seq);
+        let next = found.last().filter(|_| more).map(|entry| entry.seq);
         Ok((found, next))
     }
 
-    /// The same for the dead letters after `cursor`, one after the other, at most `limit`.
-    pub(crate) async fn act_on_all(
+    /// Redrives the dead letters after `cursor`, one after the other, at most `limit`. What is in
+    /// the way of one does not keep the others from it.
+    pub(crate) async fn redrive_all(
         &self,
-        action: Action,
         limit: i64,
         cursor: i64,
         by: &Warrant,
     ) -> Result<(Vec<KeyResult>, Option<i64>), OpsError> {
         by.check()?;
+        let began = tokio::time::Instant::now();
         let (entries, next) = self.list(None, limit, cursor).await?;
         let mut results = Vec::new();
-        for entry in entries {
-            match self.act(action, &Target::Event(entry.row.event_id), by).await {
-                Ok(done) => results.push(done),
-                // Somebody, or the redrive of an earlier entry, was faster; or it waits behind one
-                // that was refused just now.
-                Err(OpsError::NotFound | OpsError::NotFirst { .. } | OpsError::NotDead) => {}
-                Err(error) => return Err(error),
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            results.push(self.redrive_listed(&entry, by).await?);
+            if entries.peek().is_some() && began.elapsed() > BEGIN_WITHIN {
+                return Ok((results, Some(entry.seq)));
             }
         }
         Ok((results, next))
     }
+
+    async fn redrive_listed(&self, entry: &Entry, by: &Warrant) -> Result<KeyResult, OpsError> {
+        let outcome = match self.redrive(&Target::Event(entry.event_id), by).await {
+            Err(OpsError::NotFound) => Outcome::Gone,
+            Err(OpsError::NotFirst { first }) => Outcome::Waits(first),
+            Err(OpsError::NotNow(error)) => {
+                let group = self.group.name;
+                let why = format!("{error:#}");
+                tracing::warn!(group, event.id = %entry.event_id, error = why, "not redriven");
+                Outcome::Failed
+            }
+            done => return done,
+        };
+        let waiting = if outcome == Outcome::Gone { 0 } else { entry.waiting };
+        Ok(KeyResult { key: key_text(&entry.key), outcome, applied: 0, waiting })
+    }
 }
 
-fn key_text(row: &Row) -> String {
-    String::from_utf8_lossy(&row.key).into_owned()
+fn key_text(key: &[u8]) -> String {
+    String::from_utf8_lossy(key).into_owned()
 }

@@ -2,11 +2,18 @@ use std::time::Duration;
 
 use portolan_runtime::Context;
 use sqlx::PgPool;
+use time::{Date, OffsetDateTime};
 
 const EVERY: Duration = Duration::from_hours(1);
 /// How long the inbox remembers: longer than the topics' retention, so that whatever Kafka can still
 /// deliver is known.
-pub(crate) const KEEP_DAYS: i32 = 14;
+const KEEP_DAYS: i32 = 14;
+
+/// The first day that the inbox surely remembers. Of an event that is older nobody can tell any
+/// more whether it was applied.
+pub(crate) fn oldest_day(now: OffsetDateTime) -> Date {
+    now.date() - time::Duration::days(i64::from(KEEP_DAYS))
+}
 
 /// Makes sure that the day partitions of inbox and event log exist, now and every hour.
 ///

@@ -28,7 +28,8 @@ pub(crate) struct DeadLetter {
     #[serde(rename = "type")]
     #[schema(example = "portolan.order.placed.v1")]
     kind: String,
-    /// Why it is dead, in one word. Empty: it merely waits, because a redrive ended early.
+    /// Why it is dead, in one word. Empty: it merely waits, behind another event or because a
+    /// redrive ended early.
     #[schema(example = "impossible_transition")]
     reason: String,
     /// Why exactly.
@@ -48,6 +49,9 @@ pub(crate) struct DeadLetter {
     offset: i64,
     /// The size of its message.
     payload_bytes: i64,
+    /// The first event of its queue, if it is not this one; null in lists.
+    #[schema(required, format = Uuid)]
+    behind: Option<String>,
 }
 
 impl DeadLetter {
@@ -66,6 +70,7 @@ impl DeadLetter {
             partition: letter.partition,
             offset: letter.offset,
             payload_bytes: letter.payload_bytes,
+            behind: Some(letter.behind).filter(|first| !first.is_empty()),
         })
     }
 }
@@ -188,7 +193,7 @@ impl TryFrom<proto::OperatorAction> for OperatorAction {
 pub(crate) struct Handled {
     /// One for each key.
     results: Vec<KeyResult>,
-    /// With `all`: the `cursor` to go on with; null when there is no more.
+    /// Of a redrive with `all`: the `cursor` to go on with; null when there is no more.
     #[schema(required)]
     next_cursor: Option<String>,
 }
@@ -203,6 +208,12 @@ pub(crate) enum Outcome {
     Refused,
     /// An event behind it cannot be applied: that is the dead letter now.
     Stopped,
+    /// Something was in the way: try again. What was done before counts.
+    Failed,
+    /// It waits behind another event, which comes first: nothing changed.
+    Waits,
+    /// Somebody else, or the redrive of an earlier one, has dealt with it meanwhile.
+    Gone,
 }
 
 /// What became of one key.
@@ -218,18 +229,18 @@ pub(crate) struct KeyResult {
     applied: i64,
     /// How many events still wait.
     waiting: i64,
-    /// What cannot be applied; null if nothing.
+    /// What cannot be applied, or is waited for; null if nothing.
     #[schema(required)]
     fault: Option<Fault>,
 }
 
-/// Why an event cannot be applied.
+/// An event that is in the way.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Fault {
     /// The event.
     #[schema(format = Uuid)]
     event_id: String,
-    /// Why, in one word.
+    /// Why it cannot be applied, in one word; empty if it is only waited for.
     reason: String,
     /// Why exactly.
     detail: String,
@@ -246,6 +257,9 @@ impl Handled {
                 proto::Outcome::Applied => Outcome::Applied,
                 proto::Outcome::Refused => Outcome::Refused,
                 proto::Outcome::Stopped => Outcome::Stopped,
+                proto::Outcome::Failed => Outcome::Failed,
+                proto::Outcome::Waits => Outcome::Waits,
+                proto::Outcome::Gone => Outcome::Gone,
                 proto::Outcome::Unspecified => return Err(broken("result.outcome")),
             };
             let proto::KeyResult { key, applied, waiting, event_id, reason, detail, .. } = done;

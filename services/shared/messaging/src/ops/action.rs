@@ -1,7 +1,7 @@
 use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
 
-use super::{OpsError, rows::Row};
+use super::{OpsError, rows::Row, view::MAX_TYPE};
 use crate::{dead_letter::Verdict, handler::Group};
 
 const MAX_NAME: usize = 200;
@@ -59,7 +59,7 @@ pub(super) enum Fate<'a> {
 }
 
 impl Fate<'_> {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Refused(_) => "refused",
@@ -103,7 +103,7 @@ pub(super) async fn record(
         group.id,
         row.key,
         row.event_id,
-        row.event_type(),
+        row.event_type().chars().take(MAX_TYPE).collect::<String>(),
         row.topic,
         row.partition,
         row.offset,
@@ -115,10 +115,16 @@ pub(super) async fn record(
     )
     .execute(conn)
     .await?;
-    metrics::counter!(
-        "portolan_dead_letter_actions_total",
-        "group" => group.name, "action" => action.name(), "outcome" => fate.name()
-    )
-    .increment(1);
     Ok(())
+}
+
+/// Counts what became of events, after the commit.
+pub(super) fn count(group: Group, action: Action, outcome: &'static str, events: usize) {
+    if events > 0 {
+        metrics::counter!(
+            "portolan_dead_letter_actions_total",
+            "group" => group.name, "action" => action.name(), "outcome" => outcome
+        )
+        .increment(events as u64);
+    }
 }

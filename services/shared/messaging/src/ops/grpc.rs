@@ -1,6 +1,9 @@
 //! `portolan.ops.v1.DeadLetterService`, the same for every group.
 
-use portolan_proto::{event_json, ops::v1 as pb};
+use portolan_proto::{
+    event_json,
+    ops::v1::{self as pb, selection::Target as Chosen},
+};
 use portolan_runtime::grpc::status;
 use prost_types::Timestamp;
 use sqlx::PgConnection;
@@ -9,10 +12,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    DeadLetters, KeyResult, OpsError, Outcome, Target, Warrant,
-    action::Action,
-    key_text,
-    rows::{self, Entry, Past, Row},
+    DeadLetters, Fault, KeyResult, OpsError, Outcome, Target, Warrant, key_text,
+    rows::{self, Row},
+    view::{self, Entry, Past, Waiting},
 };
 use crate::handler::Handler;
 
@@ -29,7 +31,7 @@ const MAX_LIMIT: i64 = 100;
 /// Keys that one call of "all" deals with: a caller does not wait for ever.
 const KEYS_A_CALL: i64 = 10;
 /// Waiting events and actions that are shown.
-const SHOWN: usize = 100;
+const SHOWN: i64 = 100;
 
 #[tonic::async_trait]
 impl<H: Handler> pb::dead_letter_service_server::DeadLetterService for DeadLetters<H> {
@@ -61,8 +63,24 @@ impl<H: Handler> pb::dead_letter_service_server::DeadLetterService for DeadLette
         request: Request<pb::RedriveRequest>,
     ) -> Result<Response<pb::RedriveResponse>, Status> {
         let pb::RedriveRequest { selection, warrant } = request.into_inner();
-        let (results, next_cursor) = self.deal(Action::Redrive, selection, warrant).await?;
-        Ok(Response::new(pb::RedriveResponse { results, next_cursor }))
+        let by = warrant_of(warrant);
+        let target = match selection.and_then(|selection| selection.target) {
+            Some(Chosen::Key(key)) if !key.is_empty() => Target::Key(key),
+            Some(Chosen::EventId(id)) => Target::Event(event_id(&id)?),
+            Some(Chosen::AllFrom(cursor)) => {
+                let done = self.redrive_all(KEYS_A_CALL, position(&cursor)?, &by).await;
+                let (results, next) = done.map_err(|error| fail(&error))?;
+                let results = results.into_iter().map(key_result).collect();
+                let next_cursor = cursor_text(next);
+                return Ok(Response::new(pb::RedriveResponse { results, next_cursor }));
+            }
+            Some(Chosen::Key(_)) | None => {
+                return Err(unacceptable("selection", "must name a key, an event, or all"));
+            }
+        };
+        let done = self.redrive(&target, &by).await.map_err(|error| fail(&error))?;
+        let results = vec![key_result(done)];
+        Ok(Response::new(pb::RedriveResponse { results, next_cursor: String::new() }))
     }
 
     async fn drop(
@@ -70,81 +88,64 @@ impl<H: Handler> pb::dead_letter_service_server::DeadLetterService for DeadLette
         request: Request<pb::DropRequest>,
     ) -> Result<Response<pb::DropResponse>, Status> {
         let pb::DropRequest { selection, warrant } = request.into_inner();
-        let (results, next_cursor) = self.deal(Action::Drop, selection, warrant).await?;
-        Ok(Response::new(pb::DropResponse { results, next_cursor }))
+        // Only an event: another one may have become the dead letter of its key meanwhile.
+        let Some(Chosen::EventId(id)) = selection.and_then(|selection| selection.target) else {
+            return Err(unacceptable("selection", "must name an event"));
+        };
+        let done = self.give_up(event_id(&id)?, &warrant_of(warrant)).await;
+        let results = vec![key_result(done.map_err(|error| fail(&error))?)];
+        Ok(Response::new(pb::DropResponse { results, next_cursor: String::new() }))
     }
 }
 
 impl<H: Handler> DeadLetters<H> {
-    async fn deal(
-        &self,
-        action: Action,
-        selection: Option<pb::Selection>,
-        warrant: Option<pb::Warrant>,
-    ) -> Result<(Vec<pb::KeyResult>, String), Status> {
-        let pb::Warrant { operator, reason } = warrant.unwrap_or_default();
-        let by = Warrant { operator, reason };
-        let target = match selection.and_then(|selection| selection.target) {
-            Some(pb::selection::Target::Key(key)) if !key.is_empty() => Target::Key(key),
-            Some(pb::selection::Target::EventId(id)) => Target::Event(event_id(&id)?),
-            Some(pb::selection::Target::AllFrom(cursor)) => {
-                let from = position(&cursor)?;
-                let done = self.act_on_all(action, KEYS_A_CALL, from, &by).await;
-                let (results, next) = done.map_err(|error| fail(&error))?;
-                return Ok((results.into_iter().map(key_result).collect(), cursor_text(next)));
-            }
-            Some(pb::selection::Target::Key(_)) | None => {
-                return Err(unacceptable("selection", "must name a key, an event, or all"));
-            }
-        };
-        let done = match action {
-            Action::Redrive => self.redrive(&target, &by).await,
-            Action::Drop => self.give_up(&target, &by).await,
-        };
-        Ok((vec![key_result(done.map_err(|error| fail(&error))?)], String::new()))
-    }
-
     async fn shown(&self, id: Uuid) -> Result<pb::ShowResponse, OpsError> {
         let mut conn = self.pool.acquire().await?;
         let row = rows::find(&mut conn, self.group, id).await?;
         let key = match &row {
             Some(row) => Some(row.key.clone()),
-            None => rows::past_key(&mut conn, self.group, id).await?,
+            None => view::past_key(&mut conn, self.group, id).await?,
         };
         let key = key.ok_or(OpsError::NotFound)?;
-        let most = i64::try_from(SHOWN).unwrap_or(i64::MAX);
-        let history = rows::history(&mut conn, self.group, &key, most).await?;
+        let history = view::history(&mut conn, self.group, &key, SHOWN).await?;
         let history = history.into_iter().map(operator_action).collect();
         let Some(row) = row else {
             return Ok(pb::ShowResponse { history, ..pb::ShowResponse::default() });
         };
-        let (waiting, count) = self.behind(&mut conn, &row).await?;
+        let (first, waiting, count) = self.surroundings(&mut conn, &row).await?;
+        let behind = first.filter(|first| *first != id).map(|first| first.to_string());
+        let headers = row.headers.0.clone().into_iter().collect();
+        let payload_json = event_json(row.event_type(), &row.payload).unwrap_or_default();
+        let letter = dead_letter(Entry::of(row, count));
         Ok(pb::ShowResponse {
-            headers: row.headers.0.clone().into_iter().collect(),
-            payload_json: event_json(row.event_type(), &row.payload).unwrap_or_default(),
-            waiting: waiting.iter().map(waiting_event).collect(),
-            dead_letter: Some(dead_letter(Entry { row, waiting: count })),
+            dead_letter: Some(pb::DeadLetter { behind: behind.unwrap_or_default(), ..letter }),
+            headers,
+            payload_json,
+            waiting: waiting.into_iter().map(waiting_event).collect(),
             history,
         })
     }
-}
 
-impl<H: Handler> DeadLetters<H> {
-    /// What waits behind an event, as much as is shown, and how many there are.
-    async fn behind(
+    /// The first event of an event's queue, what waits behind it, as much as is shown, and how many
+    /// there are.
+    async fn surroundings(
         &self,
         conn: &mut PgConnection,
         row: &Row,
-    ) -> Result<(Vec<Row>, i64), OpsError> {
+    ) -> Result<(Option<Uuid>, Vec<Waiting>, i64), OpsError> {
         if row.is_stray() {
-            return Ok((Vec::new(), 0));
+            return Ok((None, Vec::new(), 0));
         }
-        let mut queue = rows::queue(conn, self.group, &row.key, SHOWN + 1).await?;
-        queue.retain(|other| other.seq > row.seq);
-        queue.truncate(SHOWN);
-        let length = rows::length(conn, self.group, &row.key).await?;
-        Ok((queue, length - 1))
+        let first = rows::first(conn, self.group, &row.key).await?;
+        let waiting = view::behind(conn, self.group, &row.key, row.seq, SHOWN).await?;
+        let count = rows::length(conn, self.group, &row.key, row.seq).await?;
+        Ok((first, waiting, count))
     }
+}
+
+fn warrant_of(warrant: Option<pb::Warrant>) -> Warrant {
+    let pb::Warrant { operator, reason } = warrant.unwrap_or_default();
+    Warrant { operator, reason }
 }
 
 fn fail(error: &OpsError) -> Status {
@@ -178,31 +179,31 @@ fn timestamp(at: OffsetDateTime) -> Timestamp {
 }
 
 fn dead_letter(entry: Entry) -> pb::DeadLetter {
-    let Entry { row, waiting } = entry;
     pb::DeadLetter {
-        event_id: row.event_id.to_string(),
-        key: key_text(&row),
-        r#type: row.event_type().to_owned(),
-        trace_id: row.trace_id(),
-        payload_bytes: i64::try_from(row.payload.len()).unwrap_or(i64::MAX),
-        topic: row.topic,
-        partition: row.partition,
-        offset: row.offset,
-        reason: row.reason.unwrap_or_default(),
-        detail: row.detail.unwrap_or_default(),
-        since: Some(timestamp(row.at)),
-        waiting,
+        event_id: entry.event_id.to_string(),
+        key: key_text(&entry.key),
+        r#type: entry.event_type,
+        trace_id: rows::trace_id(&entry.traceparent),
+        payload_bytes: i64::from(entry.payload_bytes),
+        topic: entry.topic,
+        partition: entry.partition,
+        offset: entry.offset,
+        reason: entry.reason.unwrap_or_default(),
+        detail: entry.detail.unwrap_or_default(),
+        since: Some(timestamp(entry.at)),
+        waiting: entry.waiting,
+        behind: String::new(),
     }
 }
 
-fn waiting_event(row: &Row) -> pb::WaitingEvent {
+fn waiting_event(event: Waiting) -> pb::WaitingEvent {
     pb::WaitingEvent {
-        event_id: row.event_id.to_string(),
-        r#type: row.event_type().to_owned(),
-        topic: row.topic.clone(),
-        partition: row.partition,
-        offset: row.offset,
-        since: Some(timestamp(row.at)),
+        event_id: event.event_id.to_string(),
+        r#type: event.event_type,
+        topic: event.topic,
+        partition: event.partition,
+        offset: event.offset,
+        since: Some(timestamp(event.at)),
     }
 }
 
@@ -222,13 +223,17 @@ fn operator_action(past: Past) -> pb::OperatorAction {
 }
 
 fn key_result(done: KeyResult) -> pb::KeyResult {
-    let (outcome, fault) = match done.outcome {
-        Outcome::Applied => (pb::Outcome::Applied, None),
-        Outcome::Refused(fault) => (pb::Outcome::Refused, Some(fault)),
-        Outcome::Stopped(fault) => (pb::Outcome::Stopped, Some(fault)),
+    let told = |fault: Fault| (fault.event_id.to_string(), fault.reason, fault.detail);
+    let (outcome, (event_id, reason, detail)) = match done.outcome {
+        Outcome::Applied => (pb::Outcome::Applied, Default::default()),
+        Outcome::Refused(fault) => (pb::Outcome::Refused, told(fault)),
+        Outcome::Stopped(fault) => (pb::Outcome::Stopped, told(fault)),
+        Outcome::Failed => (pb::Outcome::Failed, Default::default()),
+        Outcome::Waits(first) => {
+            (pb::Outcome::Waits, (first.to_string(), String::new(), String::new()))
+        }
+        Outcome::Gone => (pb::Outcome::Gone, Default::default()),
     };
-    let (event_id, reason, detail) =
-        fault.map_or_else(Default::default, |f| (f.event_id.to_string(), f.reason, f.detail));
     pb::KeyResult {
         key: done.key,
         outcome: outcome.into(),

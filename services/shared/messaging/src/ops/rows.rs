@@ -1,4 +1,4 @@
-//! The tables as an operator sees them.
+//! The events that are set aside, and what an action changes about them.
 
 use portolan_runtime::telemetry::TraceContext;
 use sqlx::PgConnection;
@@ -28,13 +28,6 @@ pub(crate) struct Row {
     pub(crate) at: OffsetDateTime,
 }
 
-/// A dead letter, and how many events wait behind it.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) row: Row,
-    pub(crate) waiting: i64,
-}
-
 impl Row {
     /// Whether it has no sound envelope, hence no queue.
     pub(super) fn is_stray(&self) -> bool {
@@ -42,13 +35,16 @@ impl Row {
     }
 
     pub(super) fn event_type(&self) -> &str {
-        self.headers.get("ce_type").map_or("", String::as_str)
+        self.header("ce_type")
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
     }
 
     /// The trace that it belongs to, or nothing.
     pub(super) fn trace_id(&self) -> String {
-        let parent = self.headers.get("traceparent").map_or("", String::as_str);
-        TraceContext::parse(parent).trace_id().unwrap_or_default()
+        trace_id(self.header("traceparent"))
     }
 
     /// What Kafka delivered.
@@ -70,6 +66,10 @@ impl Row {
     }
 }
 
+pub(super) fn trace_id(traceparent: &str) -> String {
+    TraceContext::parse(traceparent).trace_id().unwrap_or_default()
+}
+
 /// The event, if it is set aside.
 pub(super) async fn find(
     conn: &mut PgConnection,
@@ -88,100 +88,76 @@ pub(super) async fn find(
     .await
 }
 
-/// The first events of a key's queue.
+/// The first events of a key's queue: at most so many, and none that comes after so many bytes of
+/// payload.
 pub(super) async fn queue(
     conn: &mut PgConnection,
     group: Group,
     key: &[u8],
     limit: usize,
+    bytes: usize,
 ) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
         r#"SELECT seq, key, event_id, topic, kafka_partition AS partition, kafka_offset AS "offset",
              headers AS "headers: sqlx::types::Json<HeaderMap>", payload, reason, detail, at
-         FROM parked
-         WHERE grp = $1 AND key = $2 AND reason IS DISTINCT FROM $3
-         ORDER BY seq
-         LIMIT $4"#,
+         FROM (
+             SELECT *, sum(octet_length(payload)) OVER (ORDER BY seq) - octet_length(payload) AS before
+             FROM (
+                 SELECT * FROM parked
+                 WHERE grp = $1 AND key = $2 AND reason IS DISTINCT FROM $3
+                 ORDER BY seq
+                 LIMIT $4
+             ) AS first
+         ) AS sized
+         WHERE before < $5::bigint
+         ORDER BY seq"#,
         group.id,
         key,
         MALFORMED,
         i64::try_from(limit).unwrap_or(i64::MAX),
+        i64::try_from(bytes).unwrap_or(i64::MAX),
     )
     .fetch_all(conn)
     .await
 }
 
-/// How long a key's queue is.
+/// The first event of a key's queue.
+pub(super) async fn first(
+    conn: &mut PgConnection,
+    group: Group,
+    key: &[u8],
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT event_id FROM parked
+         WHERE grp = $1 AND key = $2 AND reason IS DISTINCT FROM $3
+         ORDER BY seq
+         LIMIT 1",
+        group.id,
+        key,
+        MALFORMED,
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// How many events of a key's queue come after this place.
 pub(super) async fn length(
     conn: &mut PgConnection,
     group: Group,
     key: &[u8],
+    after: i64,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM parked
-         WHERE grp = $1 AND key = $2 AND reason IS DISTINCT FROM $3"#,
+         WHERE grp = $1 AND key = $2 AND reason IS DISTINCT FROM $3 AND seq > $4"#,
         group.id,
         key,
         MALFORMED,
+        after,
     )
     .fetch_one(conn)
     .await
-}
-
-/// The dead letters, and the first events of queues whose redrive ended early, the oldest first.
-pub(super) async fn dead(
-    conn: &mut PgConnection,
-    group: Group,
-    key: Option<&[u8]>,
-    limit: i64,
-    after: i64,
-) -> Result<Vec<Entry>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT p.seq, p.key, p.event_id, p.topic, p.kafka_partition, p.kafka_offset,
-             p.headers AS "headers: sqlx::types::Json<HeaderMap>", p.payload, p.reason, p.detail,
-             p.at,
-             CASE WHEN p.reason = $5 THEN 0 ELSE (
-                 SELECT count(*) FROM parked AS w
-                 WHERE w.grp = p.grp AND w.key = p.key AND w.seq > p.seq AND w.reason IS NULL
-             ) END AS "waiting!"
-         FROM parked AS p
-         WHERE p.grp = $1
-             AND p.seq > $2
-             AND ($3::bytea IS NULL OR p.key = $3)
-             AND (p.reason IS NOT NULL OR p.seq = (
-                 SELECT min(h.seq) FROM parked AS h
-                 WHERE h.grp = p.grp AND h.key = p.key AND h.reason IS DISTINCT FROM $5
-             ))
-         ORDER BY p.seq
-         LIMIT $4"#,
-        group.id,
-        after,
-        key,
-        limit,
-        MALFORMED,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Entry {
-            row: Row {
-                seq: row.seq,
-                key: row.key,
-                event_id: row.event_id,
-                topic: row.topic,
-                partition: row.kafka_partition,
-                offset: row.kafka_offset,
-                headers: row.headers,
-                payload: row.payload,
-                reason: row.reason,
-                detail: row.detail,
-                at: row.at,
-            },
-            waiting: row.waiting,
-        })
-        .collect())
 }
 
 /// Takes an event out of its queue; what the inbox still knows of it becomes `status`.
@@ -234,16 +210,16 @@ async fn set_status(
     Ok(())
 }
 
-/// The key's events go on.
+/// The key's events go on; false if nothing held them up.
 pub(super) async fn unmark(
     conn: &mut PgConnection,
     group: Group,
     key: &[u8],
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("DELETE FROM parked_key WHERE grp = $1 AND key = $2", group.id, key)
+) -> Result<bool, sqlx::Error> {
+    let marks = sqlx::query!("DELETE FROM parked_key WHERE grp = $1 AND key = $2", group.id, key)
         .execute(conn)
         .await?;
-    Ok(())
+    Ok(marks.rows_affected() > 0)
 }
 
 /// Whether the key waits behind a dead letter.
@@ -276,54 +252,4 @@ pub(super) async fn remember(
     .execute(conn)
     .await?;
     Ok(fresh.rows_affected() == 1)
-}
-
-/// The last things that operators did about the event's key.
-pub(super) async fn history(
-    conn: &mut PgConnection,
-    group: Group,
-    key: &[u8],
-    limit: i64,
-) -> Result<Vec<Past>, sqlx::Error> {
-    sqlx::query_as!(
-        Past,
-        "SELECT at, operator, reason, action, event_id, type AS event_type, outcome, detail,
-             trace_id, request_trace_id
-         FROM dead_letter_action WHERE grp = $1 AND key = $2 ORDER BY seq DESC LIMIT $3",
-        group.id,
-        key,
-        limit,
-    )
-    .fetch_all(conn)
-    .await
-}
-
-/// The key of an event that an operator has dealt with.
-pub(super) async fn past_key(
-    conn: &mut PgConnection,
-    group: Group,
-    event_id: Uuid,
-) -> Result<Option<Vec<u8>>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT key FROM dead_letter_action WHERE grp = $1 AND event_id = $2 LIMIT 1",
-        group.id,
-        event_id,
-    )
-    .fetch_optional(conn)
-    .await
-}
-
-/// What an operator did about one event.
-#[derive(Clone, Debug)]
-pub(super) struct Past {
-    pub(super) at: OffsetDateTime,
-    pub(super) operator: String,
-    pub(super) reason: String,
-    pub(super) action: String,
-    pub(super) event_id: Uuid,
-    pub(super) event_type: String,
-    pub(super) outcome: String,
-    pub(super) detail: Option<String>,
-    pub(super) trace_id: String,
-    pub(super) request_trace_id: String,
 }

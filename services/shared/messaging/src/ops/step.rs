@@ -7,8 +7,9 @@ use sqlx::{Acquire as _, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    DeadLetters, Fault, KeyResult, OpsError, Outcome, STEP, Warrant,
+    DeadLetters, Fault, KeyResult, OpsError, Outcome, STEP, STEP_BYTES, Warrant,
     action::{self, Action, Fate},
+    key_text,
     rows::{self, Row},
 };
 use crate::{
@@ -20,18 +21,27 @@ use crate::{
     inbox,
 };
 
-/// How far one transaction came.
-pub(super) struct Step<A> {
-    /// What the handler is to be told after the commit.
+/// How far one transaction came: what is told and counted after its commit.
+struct Step<A> {
     applied: Vec<A>,
-    /// Whether and how the queue came to its end; none if it goes on.
-    ended: Option<Ended>,
+    dropped: usize,
+    /// How the queue came to its end; none if it goes on.
+    ended: Option<End>,
 }
 
-enum Ended {
-    Empty,
-    Refused(Row, Verdict),
-    Stopped(Row, Verdict),
+struct End {
+    /// None if nothing is left.
+    refusal: Option<Refusal>,
+    /// How many still wait.
+    waiting: i64,
+}
+
+/// An event that could not be applied.
+struct Refusal {
+    row: Row,
+    verdict: Verdict,
+    /// Whether it is the dead letter now, instead of nothing having changed.
+    condemned: bool,
 }
 
 /// What a step begins with.
@@ -59,11 +69,27 @@ impl<H: Handler> DeadLetters<H> {
         loop {
             let step = self.bounded(self.step(&start)).await?;
             applied += step.applied.len();
+            self.count(action, &step);
             self.tell(step.applied);
-            if let Some(ended) = step.ended {
-                return self.result(key, applied, ended).await;
+            if let Some(End { refusal, waiting }) = step.ended {
+                let outcome = refusal.map_or(Outcome::Applied, Refusal::outcome);
+                let key = key_text(key);
+                return Ok(KeyResult { key, outcome, applied, waiting });
             }
             start = Start { head: None, first: false, ..start };
+        }
+    }
+
+    fn count(&self, action: Action, step: &Step<H::Applied>) {
+        action::count(self.group, action, Fate::Applied.name(), step.applied.len());
+        action::count(self.group, action, Fate::Dropped.name(), step.dropped);
+        let refusal = step.ended.as_ref().and_then(|end| end.refusal.as_ref());
+        if let Some(Refusal { row, verdict, condemned }) = refusal {
+            let fate = if *condemned { Fate::Dead(verdict) } else { Fate::Refused(verdict) };
+            action::count(self.group, action, fate.name(), 1);
+            if *condemned {
+                dead_letter::announce(self.group, &row.raw(), verdict);
+            }
         }
     }
 
@@ -83,51 +109,61 @@ impl<H: Handler> DeadLetters<H> {
         }
     }
 
-    async fn result(
-        &self,
-        key: &[u8],
-        applied: usize,
-        ended: Ended,
-    ) -> Result<KeyResult, OpsError> {
-        let mut conn = self.pool.acquire().await?;
-        let left = rows::length(&mut conn, self.group, key).await?;
-        let (outcome, waiting) = match ended {
-            Ended::Empty => (Outcome::Applied, left),
-            Ended::Refused(row, verdict) => (Outcome::Refused(fault(&row, &verdict)), left - 1),
-            Ended::Stopped(row, verdict) => (Outcome::Stopped(fault(&row, &verdict)), left - 1),
-        };
-        let key = String::from_utf8_lossy(key).into_owned();
-        Ok(KeyResult { key, outcome, applied, waiting: waiting.max(0) })
-    }
-
     /// One transaction. The key's lock keeps the consumers and other operators away from its queue.
     async fn step(&self, start: &Start<'_>) -> Result<Step<H::Applied>, OpsError> {
-        let Start { action, key, first, by, .. } = *start;
+        let Start { action, key, by, .. } = *start;
         let mut tx = self.pool.begin().await?;
         inbox::lock(&mut tx, self.group, std::iter::once(key)).await?;
-        let mut queue = rows::queue(&mut tx, self.group, key, STEP + 1).await?;
-        let more = queue.len() > STEP;
-        queue.truncate(STEP);
-        check(start, &queue)?;
+        let queue = rows::queue(&mut tx, self.group, key, STEP, STEP_BYTES).await?;
+        self.check(&mut tx, start, queue.first()).await?;
         let mut queue = queue.into_iter();
+        let mut dropped = 0;
         if action == Action::Drop
-            && first
+            && start.first
             && let Some(dead) = queue.next()
         {
             rows::take_out(&mut tx, self.group, &dead, "dropped").await?;
             action::record(&mut tx, self.group, action, by, &dead, Fate::Dropped).await?;
+            dropped = 1;
         }
-        let (applied, stopped) = self.apply_in_order(&mut tx, start, queue).await?;
-        let ended = match stopped {
-            Some(ended) => Some(ended),
-            None if more => None,
+        let (applied, refusal) = self.apply_in_order(&mut tx, start, queue).await?;
+        let left = rows::length(&mut tx, self.group, key, 0).await?;
+        let ended = match refusal {
+            Some(refusal) => Some(End { refusal: Some(refusal), waiting: left - 1 }),
+            None if left > 0 => None,
             None => {
                 rows::unmark(&mut tx, self.group, key).await?;
-                Some(Ended::Empty)
+                Some(End { refusal: None, waiting: 0 })
             }
         };
         tx.commit().await?;
-        Ok(Step { applied, ended })
+        Ok(Step { applied, dropped, ended })
+    }
+
+    /// Whether the queue is what the operator was told of.
+    async fn check(
+        &self,
+        tx: &mut PgConnection,
+        start: &Start<'_>,
+        head: Option<&Row>,
+    ) -> Result<(), OpsError> {
+        let Some(head) = head else {
+            // Another operator may have taken the rest between two steps: then it is done. So it
+            // is if nobody waits and yet the key is marked: its events would wait for ever.
+            let marked = start.action == Action::Redrive
+                && rows::is_marked(tx, self.group, start.key).await?;
+            return if start.first && !marked { Err(OpsError::NotFound) } else { Ok(()) };
+        };
+        if let Some(meant) = start.head.filter(|meant| *meant != head.event_id) {
+            // Whoever held the lock before may have dealt with it.
+            let there = rows::find(tx, self.group, meant).await?.is_some();
+            let first = head.event_id;
+            return Err(if there { OpsError::NotFirst { first } } else { OpsError::NotFound });
+        }
+        if start.first && start.action == Action::Drop && head.reason.is_none() {
+            return Err(OpsError::NotDead);
+        }
+        Ok(())
     }
 
     async fn apply_in_order(
@@ -135,7 +171,7 @@ impl<H: Handler> DeadLetters<H> {
         tx: &mut PgConnection,
         start: &Start<'_>,
         queue: impl Iterator<Item = Row>,
-    ) -> Result<(Vec<H::Applied>, Option<Ended>), OpsError> {
+    ) -> Result<(Vec<H::Applied>, Option<Refusal>), OpsError> {
         let Start { action, first, by, .. } = *start;
         let mut applied = Vec::new();
         // Whether refusing leaves everything as it was.
@@ -150,11 +186,11 @@ impl<H: Handler> DeadLetters<H> {
                 Err(verdict) if untouched && row.reason.is_some() => {
                     let fate = Fate::Refused(&verdict);
                     action::record(tx, self.group, action, by, &row, fate).await?;
-                    return Ok((applied, Some(Ended::Refused(row, verdict))));
+                    return Ok((applied, Some(Refusal { row, verdict, condemned: false })));
                 }
                 Err(verdict) => {
                     self.condemn(tx, action, by, &row, &verdict).await?;
-                    return Ok((applied, Some(Ended::Stopped(row, verdict))));
+                    return Ok((applied, Some(Refusal { row, verdict, condemned: true })));
                 }
             }
             untouched = false;
@@ -216,19 +252,11 @@ impl<H: Handler> DeadLetters<H> {
     }
 }
 
-/// Whether the queue is what the operator was told of.
-fn check(start: &Start<'_>, queue: &[Row]) -> Result<(), OpsError> {
-    let Some(head) = queue.first() else {
-        // Another operator may have taken the rest between two steps: then it is done.
-        return if start.first { Err(OpsError::NotFound) } else { Ok(()) };
-    };
-    if start.head.is_some_and(|expected| expected != head.event_id) {
-        return Err(OpsError::NotFirst { first: head.event_id });
+impl Refusal {
+    fn outcome(self) -> Outcome {
+        let fault = fault(&self.row, &self.verdict);
+        if self.condemned { Outcome::Stopped(fault) } else { Outcome::Refused(fault) }
     }
-    if start.first && start.action == Action::Drop && head.reason.is_none() {
-        return Err(OpsError::NotDead);
-    }
-    Ok(())
 }
 
 pub(super) fn fault(row: &Row, verdict: &Verdict) -> Fault {

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     dead_letter::{MALFORMED, Verdict},
-    envelope::Malformed,
+    envelope::{Malformed, event_day},
     handler::Handler,
     inbox,
+    partitions::oldest_day,
 };
 
 impl<H: Handler> DeadLetters<H> {
@@ -39,6 +40,7 @@ impl<H: Handler> DeadLetters<H> {
         rows::take_out(&mut tx, self.group, &row, "dropped").await?;
         action::record(&mut tx, self.group, Action::Drop, by, &row, Fate::Dropped).await?;
         tx.commit().await?;
+        action::count(self.group, Action::Drop, Fate::Dropped.name(), 1);
         Ok(done(&row, Outcome::Applied, 0))
     }
 
@@ -46,22 +48,25 @@ impl<H: Handler> DeadLetters<H> {
     /// set it aside.
     async fn redrive_stray(&self, event_id: Uuid, by: &Warrant) -> Result<KeyResult, OpsError> {
         let mut tx = self.pool.begin().await?;
-        let found = rows::find(&mut tx, self.group, event_id).await?;
-        let row = found.ok_or(OpsError::NotFound)?;
+        let row = rows::find(&mut tx, self.group, event_id).await?.ok_or(OpsError::NotFound)?;
         // The consumer's order of locks: inbox row, key.
         let fresh = match row.raw().decode(self.clock.now()) {
-            Ok(record) => rows::remember(&mut tx, self.group, record.event_id).await?,
-            Err(Malformed(why)) => {
-                let verdict = Verdict::new(MALFORMED, why);
+            Ok(record) if event_day(record.event_id) >= oldest_day(self.clock.now()) => {
+                rows::remember(&mut tx, self.group, record.event_id).await?
+            }
+            unfit => {
+                // What came of an older one has been forgotten: it may have been applied.
+                let stale = Verdict::new("stale", "older than anything the inbox remembers");
+                let verdict =
+                    unfit.map_or_else(|Malformed(why)| Verdict::new(MALFORMED, why), |_| stale);
                 return self.refuse(tx, &row, &verdict, by).await;
             }
         };
         inbox::lock(&mut tx, self.group, std::iter::once(row.key.as_slice())).await?;
         let row = rows::find(&mut tx, self.group, event_id).await?.ok_or(OpsError::NotFound)?;
         if rows::is_marked(&mut tx, self.group, &row.key).await? {
-            let queue = rows::queue(&mut tx, self.group, &row.key, 1).await?;
-            let first = queue.first().map_or(event_id, |head| head.event_id);
-            return Err(OpsError::NotFirst { first });
+            let first = rows::first(&mut tx, self.group, &row.key).await?;
+            return Err(OpsError::NotFirst { first: first.unwrap_or(event_id) });
         }
         // It has come again since, and was dealt with then: the queue of its key is empty.
         let attempt = if fresh { Some(self.attempt(&mut tx, &row).await?) } else { None };
@@ -77,6 +82,7 @@ impl<H: Handler> DeadLetters<H> {
         rows::take_out(&mut tx, self.group, &row, "done").await?;
         action::record(&mut tx, self.group, Action::Redrive, by, &row, Fate::Applied).await?;
         tx.commit().await?;
+        action::count(self.group, Action::Redrive, Fate::Applied.name(), 1);
         let count = applied.len();
         self.tell(applied);
         Ok(done(&row, Outcome::Applied, count))
@@ -92,10 +98,11 @@ impl<H: Handler> DeadLetters<H> {
         let fate = Fate::Refused(verdict);
         action::record(&mut tx, self.group, Action::Redrive, by, row, fate).await?;
         tx.commit().await?;
+        action::count(self.group, Action::Redrive, fate.name(), 1);
         Ok(done(row, Outcome::Refused(fault(row, verdict)), 0))
     }
 }
 
 fn done(row: &Row, outcome: Outcome, applied: usize) -> KeyResult {
-    KeyResult { key: key_text(row), outcome, applied, waiting: 0 }
+    KeyResult { key: key_text(&row.key), outcome, applied, waiting: 0 }
 }

@@ -1,18 +1,18 @@
 //! What an operator does about dead letters.
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use portolan_kernel::{IdGen as _, OrderId};
+mod served;
+mod strays;
+
+use portolan_kernel::OrderId;
 use portolan_messaging::{
     Outgoing,
-    ops::{DeadLetters, KeyResult, OpsError, Outcome, STEP, Target, Warrant},
+    ops::{DeadLetters, KeyResult, OpsError, Outcome, STEP, STEP_BYTES, Target, Warrant},
 };
-use portolan_proto::{
-    Topic,
-    ops::v1::{
-        self as pb, dead_letter_service_server::DeadLetterService as _, selection::Target as Chosen,
-    },
+use portolan_proto::ops::v1::{
+    self as pb, dead_letter_service_server::DeadLetterService, selection::Target as Chosen,
 };
-use portolan_testkit::{TestRecord, eventually};
+use portolan_testkit::eventually;
 use tonic::{Code, Request};
 use uuid::Uuid;
 
@@ -123,17 +123,76 @@ async fn a_redrive_applies_the_dead_letter_and_what_waits_behind_it_in_order() {
     assert_eq!(bench.kafka.consume_named("portolan.dlq.test.v1").await.len(), 1);
 }
 
+/// Waits until somebody waits for a key's lock.
+async fn queued_up(bench: &Bench) {
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    eventually(PATIENCE, "somebody waits for the key", async || {
+        (count(bench.db.pool(), waiting).await == 1).then_some(())
+    })
+    .await;
+}
+
+/// What two operators get who overlap: the second begins while the first is at the gate.
+async fn overlapping<T>(
+    bench: &Bench,
+    one: impl Future<Output = T>,
+    other: impl Future<Output = T>,
+) -> (T, T) {
+    let second = async {
+        bench.bug.at_gate().await;
+        let (done, ()) = tokio::join!(other, async {
+            queued_up(bench).await;
+            bench.bug.open_gate();
+        });
+        done
+    };
+    tokio::join!(one, second)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_redrive_finds_nothing_and_two_at_once_apply_every_event_once() {
     let bench = Bench::new().await;
-    let (ops, key) = queue(&bench, &[POISON, "u", "u"]).await;
+    let (ops, key) = queue(&bench, &[POISON, GATE, "u"]).await;
     let waited = ids(&bench).await;
     bench.bug.fix();
-    let (one, other) = tokio::join!(redrive(&ops, key), redrive(&ops, key));
-    assert_eq!(usize::from(one.is_ok()) + usize::from(other.is_ok()), 1, "{one:?} {other:?}");
+    let (one, other) = Box::pin(overlapping(&bench, redrive(&ops, key), redrive(&ops, key))).await;
+    assert_eq!(one.unwrap().applied, 3);
+    assert!(matches!(other, Err(OpsError::NotFound)), "{other:?}");
     assert!(matches!(redrive(&ops, key).await, Err(OpsError::NotFound)));
     assert_eq!(bench.applied(key).await, waited);
     assert_eq!(trail(&bench).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_drops_of_one_event_drop_that_event_alone() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON, GATE, PANIC, "u"]).await;
+    let waited = ids(&bench).await;
+    let by = olga();
+    let drop = || ops.give_up(waited[0], &by);
+    let (one, other) = Box::pin(overlapping(&bench, drop(), drop())).await;
+    let one = one.unwrap();
+    assert!(matches!(&one.outcome, Outcome::Stopped(fault) if fault.event_id == waited[2]));
+    assert!(matches!(other, Err(OpsError::NotFound)), "{other:?}");
+    assert!(matches!(drop().await, Err(OpsError::NotFound)));
+    assert_eq!(ids(&bench).await, waited[2..]);
+    assert_eq!(bench.applied(key).await, waited[1..2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drop_names_an_event() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON]).await;
+    let before = everything(&bench).await;
+    for target in [Chosen::Key(key.to_string()), Chosen::AllFrom(String::new())] {
+        let selection = Some(pb::Selection { target: Some(target) });
+        let warrant = Some(pb::Warrant { operator: "olga".to_owned(), reason: "no".to_owned() });
+        let request = Request::new(pb::DropRequest { selection, warrant });
+        let refused = ops.drop(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    assert_eq!(everything(&bench).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +228,7 @@ async fn an_event_behind_a_dead_letter_that_is_refused_becomes_the_dead_letter()
     assert_eq!(reasons, [Some("impossible_transition"), Some("panicked")]);
 
     // It can be given up: what waits behind it is applied.
-    let done = ops.give_up(&Target::Event(waited[2]), &olga()).await.unwrap();
+    let done = ops.give_up(waited[2], &olga()).await.unwrap();
     assert_eq!((done.outcome, done.applied, done.waiting), (Outcome::Applied, 1, 0));
     assert_eq!(bench.applied(key).await, [waited[0], waited[1], waited[3]]);
     assert!(inbox_has(&bench, waited[2], "dropped").await);
@@ -191,7 +250,7 @@ async fn an_event_that_waits_can_be_neither_redriven_nor_dropped_before_what_it_
     let before = everything(&bench).await;
     bench.bug.fix();
     let second = Target::Event(waited[1]);
-    for refused in [ops.redrive(&second, &olga()).await, ops.give_up(&second, &olga()).await] {
+    for refused in [ops.redrive(&second, &olga()).await, ops.give_up(waited[1], &olga()).await] {
         let Err(OpsError::NotFirst { first }) = refused else { panic!("{refused:?}") };
         assert_eq!(first, waited[0]);
     }
@@ -229,12 +288,7 @@ async fn events_that_arrive_during_a_redrive_come_after_what_was_set_aside() {
         bench.bug.at_gate().await;
         bench.commit(&[bench.event(key, "u"), bench.event(key, "u")]).await;
         bench.outbox_empty().await;
-        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        eventually(PATIENCE, "the consumer waits for the key", async || {
-            (count(bench.db.pool(), waiting).await == 1).then_some(())
-        })
-        .await;
+        queued_up(&bench).await;
         bench.bug.open_gate();
     });
     assert_eq!(done.unwrap().outcome, Outcome::Applied);
@@ -268,7 +322,7 @@ async fn a_long_queue_takes_several_transactions_and_goes_on_where_a_crash_ended
     let listed = ops.list(Request::new(pb::ListRequest::default())).await.unwrap().into_inner();
     let [left] = listed.dead_letters.as_slice() else { panic!("{listed:?}") };
     assert_eq!((left.reason.as_str(), left.waiting), ("", 39));
-    let refused = ops.give_up(&Target::Key(key.to_string()), &olga()).await;
+    let refused = ops.give_up(waited[STEP], &olga()).await;
     assert!(matches!(refused, Err(OpsError::NotDead)), "{refused:?}");
     bench.commit(&[bench.event(key, "u")]).await;
     parked(&bench, 41).await;
@@ -278,6 +332,69 @@ async fn a_long_queue_takes_several_transactions_and_goes_on_where_a_crash_ended
     let applied = bench.applied(key).await;
     assert_eq!(applied.len(), STEP + 41);
     assert!(applied.is_sorted(), "in the order of the commits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_large_events_takes_several_transactions() {
+    let bench = Bench::new().await;
+    let large = "u".repeat(STEP_BYTES / 10);
+    let mut users = vec![large.as_str(); 14];
+    (users[0], users[13]) = (POISON, GATE);
+    let (ops, key) = queue(&bench, &users).await;
+    let waited = ids(&bench).await;
+    bench.bug.fix();
+    let (result, ()) = tokio::join!(redrive(&ops, key), async {
+        bench.bug.at_gate().await;
+        crash(&bench).await;
+        bench.bug.open_gate();
+    });
+    assert!(matches!(result, Err(OpsError::NotNow(_))), "{result:?}");
+    assert_eq!(bench.applied(key).await, waited[..11]);
+    assert_eq!(redrive(&ops, key).await.unwrap().applied, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_id_another_one_has_is_not_lost() {
+    let bench = Bench::new().await;
+    let key = bench.key();
+    bench.commit(&[bench.event(key, POISON)]).await;
+    bench.start_relay();
+    bench.outbox_empty().await;
+    let id: Uuid = bench.published().await[0].header("ce_id").unwrap().parse().unwrap();
+    let other =
+        "INSERT INTO parked (grp, key, event_id, topic, kafka_partition, kafka_offset, headers,
+                     payload, reason)
+                 VALUES (9, 'k', $1, 't', 0, 0, '{}', '', 'malformed_envelope')";
+    sqlx::query(other).bind(id).execute(bench.pool()).await.unwrap();
+
+    // The consumer waits for whoever is about to take the other one away, which then stays.
+    let mut undecided = bench.pool().begin().await.unwrap();
+    sqlx::query("DELETE FROM parked").execute(&mut *undecided).await.unwrap();
+    let ops = bench.start_consumer(0).await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted";
+    eventually(PATIENCE, "the consumer waits for the other event", async || {
+        (count(bench.db.pool(), waiting).await >= 1).then_some(())
+    })
+    .await;
+    undecided.rollback().await.unwrap();
+    ops.give_up(id, &olga()).await.unwrap();
+    eventually(PATIENCE, "the event is set aside", async || {
+        let there = "SELECT count(*) FROM parked WHERE reason = 'impossible_transition'";
+        (count(bench.pool(), there).await == 1).then_some(())
+    })
+    .await;
+    bench.bug.fix();
+    assert_eq!(redrive(&ops, key).await.unwrap().applied, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_marked_though_nothing_waits_goes_on_after_a_redrive() {
+    let bench = Bench::new().await;
+    let (ops, key) = queue(&bench, &[POISON]).await;
+    sqlx::query("DELETE FROM parked").execute(bench.pool()).await.unwrap();
+    let done = redrive(&ops, key).await.unwrap();
+    assert_eq!((done.outcome, done.applied), (Outcome::Applied, 0));
+    settle(&bench, key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,86 +410,6 @@ async fn an_event_older_than_the_inbox_remembers_can_be_redriven() {
     bench.bug.fix();
     assert_eq!(redrive(&ops, key).await.unwrap().outcome, Outcome::Applied);
     assert_eq!(bench.applied(key).await, [old]);
-}
-
-/// Delivers a record like `template` under another id, with or without the time that every sound
-/// envelope has.
-async fn deliver_as(bench: &Bench, template: &TestRecord, id: Uuid, sound: bool) {
-    let headers: Vec<(&str, String)> = template
-        .headers
-        .iter()
-        .filter(|(name, _)| sound || name != "ce_time")
-        .map(|(name, value)| {
-            let value = String::from_utf8(value.clone()).unwrap();
-            (name.as_str(), if name == "ce_id" { id.to_string() } else { value })
-        })
-        .collect();
-    let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-    bench.kafka.produce(Topic::Order, &template.key, &headers, &template.payload).await;
-}
-
-/// Makes envelopes sound that lack a time, as a program that can do without would.
-async fn mend(bench: &Bench) {
-    let mended = "UPDATE parked SET headers = headers || '{\"ce_time\": \"2026-11-21T08:00:00Z\"}'";
-    sqlx::query(mended).execute(bench.pool()).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_without_a_sound_envelope_is_dealt_with_alone() {
-    let bench = Bench::new().await;
-    let (ops, key) = queue(&bench, &[POISON, "u"]).await;
-    let template = bench.published().await.remove(1);
-    let (one, other) = (bench.ids.next(), bench.ids.next());
-    deliver_as(&bench, &template, one, false).await;
-    deliver_as(&bench, &template, other, false).await;
-    parked(&bench, 4).await;
-    let waited = ids(&bench).await;
-    let (first, second) = (Target::Event(waited[2]), Target::Event(waited[3]));
-    let refused = ops.redrive(&first, &olga()).await.unwrap();
-    let Outcome::Refused(fault) = refused.outcome else { panic!("{refused:?}") };
-    assert_eq!(fault.reason, "malformed_envelope");
-    ops.give_up(&second, &olga()).await.unwrap();
-
-    // A program that can read it does not let it overtake the queue of its key.
-    mend(&bench).await;
-    let early = ops.redrive(&first, &olga()).await;
-    assert!(matches!(early, Err(OpsError::NotFirst { first }) if first == waited[0]), "{early:?}");
-    bench.bug.fix();
-    assert_eq!(redrive(&ops, key).await.unwrap().applied, 2);
-    assert_eq!(ops.redrive(&first, &olga()).await.unwrap().outcome, Outcome::Applied);
-    assert_eq!(bench.applied(key).await, [waited[0], waited[1], one]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_came_again_with_a_sound_envelope_is_applied_once() {
-    let bench = Bench::new().await;
-    let key = bench.key();
-    bench.commit(&[bench.event(key, POISON)]).await;
-    bench.start_relay();
-    bench.outbox_empty().await;
-    let template = bench.published().await.remove(0);
-    let copies = [bench.ids.next(), bench.ids.next()];
-    for sound in [false, true] {
-        for id in copies {
-            deliver_as(&bench, &template, id, sound).await;
-        }
-    }
-    let ops = bench.start_consumer(0).await;
-    bench.received(5).await;
-    bench.bug.fix();
-    mend(&bench).await;
-    let original: Uuid = template.header("ce_id").unwrap().parse().unwrap();
-    ops.redrive(&Target::Event(original), &olga()).await.unwrap();
-    // What claimed their ids took nothing away from them; now it is found to be the same.
-    let strays = ids(&bench).await;
-    assert_eq!(strays.len(), 2);
-    for id in strays {
-        let done = ops.redrive(&Target::Event(id), &olga()).await.unwrap();
-        assert_eq!((done.outcome, done.applied), (Outcome::Applied, 0));
-    }
-    assert_eq!(bench.applied(key).await, [original, copies[0], copies[1]]);
-    settle(&bench, key).await;
-    assert_eq!(count(bench.pool(), "SELECT count(*) FROM parked_key").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -399,77 +436,8 @@ async fn the_trail_cannot_be_rewritten() {
     for statement in
         ["UPDATE dead_letter_action SET operator = 'x'", "DELETE FROM dead_letter_action"]
     {
-        assert!(sqlx::query(statement).execute(bench.pool()).await.is_err(), "{statement}");
+        let refused = sqlx::query(statement).execute(bench.db.pool()).await.unwrap_err();
+        assert!(refused.to_string().contains("is only ever added to"), "{statement}: {refused}");
     }
     assert_eq!(trail(&bench).await.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_listed_by_pages_shown_with_their_message_and_all_redriven() {
-    let bench = Bench::new().await;
-    let keys: Vec<OrderId> = (0..13).map(|_| bench.key()).collect();
-    for key in &keys {
-        bench.commit(&[bench.event(*key, POISON), bench.event(*key, "u")]).await;
-    }
-    let ops = bench.start_consumer(0).await;
-    parked(&bench, 26).await;
-
-    let (mut found, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let request = pb::ListRequest { limit: 5, cursor, key: String::new() };
-        let page = ops.list(Request::new(request)).await.unwrap().into_inner();
-        found.extend(page.dead_letters);
-        cursor = page.next_cursor;
-        if cursor.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(found.len(), 13);
-    assert!(
-        found.iter().all(|letter| letter.waiting == 1 && letter.reason == "impossible_transition")
-    );
-
-    let event_id = found[0].event_id.clone();
-    let show = async || {
-        let request = pb::ShowRequest { event_id: event_id.clone() };
-        ops.show(Request::new(request)).await.unwrap().into_inner()
-    };
-    let shown = show().await;
-    assert!(shown.payload_json.contains(r#""user_id":"poison""#), "{}", shown.payload_json);
-    assert_eq!((shown.waiting.len(), shown.history.len()), (1, 0));
-
-    bench.bug.fix();
-    let (mut results, mut cursor) = (0, String::new());
-    loop {
-        let selection = Some(pb::Selection { target: Some(Chosen::AllFrom(cursor)) });
-        let warrant = Some(pb::Warrant { operator: "olga".to_owned(), reason: "fixed".to_owned() });
-        let request = pb::RedriveRequest { selection, warrant };
-        let page = ops.redrive_rpc(request).await;
-        assert!(page.results.iter().all(|done| done.outcome() == pb::Outcome::Applied));
-        results += page.results.len();
-        cursor = page.next_cursor;
-        if cursor.is_empty() {
-            break;
-        }
-    }
-    assert_eq!(results, 13);
-    for key in keys {
-        assert_eq!(bench.applied(key).await.len(), 2);
-    }
-    let shown = show().await;
-    assert_eq!((shown.dead_letter, shown.history.len()), (None, 2));
-    let unknown = pb::ShowRequest { event_id: Uuid::nil().to_string() };
-    assert_eq!(ops.show(Request::new(unknown)).await.unwrap_err().code(), Code::NotFound);
-}
-
-/// The method of the service, which the inherent one of the same name hides.
-trait Rpc {
-    async fn redrive_rpc(&self, request: pb::RedriveRequest) -> pb::RedriveResponse;
-}
-
-impl Rpc for Ops {
-    async fn redrive_rpc(&self, request: pb::RedriveRequest) -> pb::RedriveResponse {
-        use pb::dead_letter_service_server::DeadLetterService;
-        DeadLetterService::redrive(self, Request::new(request)).await.unwrap().into_inner()
-    }
 }
