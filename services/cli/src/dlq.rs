@@ -3,16 +3,20 @@
 //! The token is signed with the issuer's key of the local installation or of `--config`, or comes
 //! from `--token-file`. Whoever it names is who did it, in the trail that the services keep.
 
+mod remedy;
 mod show;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::out;
+use remedy::Kind;
 use target::Target;
 
 /// Every consumer group, in the order in which the gateway lists them.
@@ -74,9 +78,11 @@ enum Action {
         #[arg(long, value_name = "ID")]
         event: String,
     },
-    /// Applies dead letters and what waits behind them, in order; exit code 1 if one is refused.
+    /// Applies dead letters and what waits behind them, in order; exit code 1 if something
+    /// remains.
     Redrive(Remedy),
-    /// Gives dead letters up and applies what waits behind them; exit code 1 if one is refused.
+    /// Gives dead letters up, those that there are at the beginning, and applies what waits behind
+    /// them; exit code 1 if something remains.
     Drop(Remedy),
 }
 
@@ -124,35 +130,13 @@ struct Letter {
     offset: i64,
     #[serde(default)]
     trace_url: Option<String>,
+    #[serde(default)]
+    behind: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Page {
     dead_letters: Vec<Letter>,
-    next_cursor: Option<String>,
-}
-
-/// What became of a key.
-#[derive(Debug, Deserialize, Serialize)]
-struct KeyResult {
-    group: String,
-    key: String,
-    outcome: String,
-    applied: i64,
-    waiting: i64,
-    fault: Option<Fault>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct Fault {
-    event_id: String,
-    reason: String,
-    detail: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Handled {
-    results: Vec<KeyResult>,
     next_cursor: Option<String>,
 }
 
@@ -165,8 +149,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
             list(&target, group.as_deref(), key.as_deref(), args.place.json).await
         }
         Action::Show { group, event } => show(&target, group, event, args.place.json).await,
-        Action::Redrive(remedy) => remedied(&target, "redrive", remedy, args.place.json).await,
-        Action::Drop(remedy) => remedied(&target, "drop", remedy, args.place.json).await,
+        Action::Redrive(order) => remedy::run(&target, Kind::Redrive, order, args.place.json).await,
+        Action::Drop(order) => remedy::run(&target, Kind::Drop, order, args.place.json).await,
     }
 }
 
@@ -176,18 +160,46 @@ async fn list(
     key: Option<&str>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
+    let (mut letters, mut failed) = (Vec::new(), false);
+    for group in groups(group) {
+        // A group whose service is down does not hide the others.
+        match letters_of(target, group, key).await {
+            Ok(found) => letters.extend(found),
+            Err(error) => {
+                failed = true;
+                out::error(&format!("{group}: {error:#}"));
+            }
+        }
+    }
+    out::line(&if json {
+        serde_json::to_string_pretty(&letters)?
+    } else {
+        show::list(&letters, !failed)
+    });
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The group that was named, or all of them.
+fn groups(named: Option<&str>) -> Vec<&str> {
+    named.map_or_else(|| GROUPS.to_vec(), |group| vec![group])
+}
+
+/// The dead letters of a group, or only those of a key: every page.
+async fn letters_of(
+    target: &Target,
+    group: &str,
+    key: Option<&str>,
+) -> anyhow::Result<Vec<Letter>> {
     let (mut letters, mut cursor) = (Vec::new(), None);
     loop {
-        let parameters = [("group", group), ("key", key), ("cursor", cursor.as_deref())];
+        let parameters = [("group", Some(group)), ("key", key), ("cursor", cursor.as_deref())];
         let page: Page = target.get("/v1/admin/dlq", &parameters).await?;
         letters.extend(page.dead_letters.into_iter().map(|letter| target.linked(letter)));
         cursor = page.next_cursor;
         if cursor.is_none() {
-            break;
+            return Ok(letters);
         }
     }
-    out::line(&if json { serde_json::to_string_pretty(&letters)? } else { show::list(&letters) });
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(target: &Target, group: &str, event: &str, json: bool) -> anyhow::Result<ExitCode> {
@@ -200,55 +212,4 @@ async fn show(target: &Target, group: &str, event: &str, json: bool) -> anyhow::
     }
     out::line(&if json { serde_json::to_string_pretty(&shown)? } else { show::letter(&shown) });
     Ok(ExitCode::SUCCESS)
-}
-
-async fn remedied(
-    target: &Target,
-    action: &str,
-    remedy: &Remedy,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
-    let groups = match &remedy.group {
-        Some(group) => vec![group.as_str()],
-        None => GROUPS.to_vec(),
-    };
-    let mut results = Vec::new();
-    for group in groups {
-        results.extend(in_group(target, action, group, remedy).await?);
-    }
-    out::line(&if json {
-        serde_json::to_string_pretty(&results)?
-    } else {
-        show::results(&results)
-    });
-    let applied = results.iter().all(|done| done.outcome == "APPLIED");
-    Ok(if applied { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn in_group(
-    target: &Target,
-    action: &str,
-    group: &str,
-    remedy: &Remedy,
-) -> anyhow::Result<Vec<KeyResult>> {
-    let Which { key, event, all } = &remedy.which;
-    let path = format!("/v1/admin/dlq/{group}/{action}");
-    let (mut results, mut cursor) = (Vec::new(), None::<String>);
-    loop {
-        let mut order = json!({"reason": remedy.reason});
-        match (key, event) {
-            (Some(key), _) => order["key"] = key.as_str().into(),
-            (_, Some(event)) => order["event_id"] = event.as_str().into(),
-            (None, None) => order["all"] = (*all).into(),
-        }
-        if let Some(cursor) = cursor {
-            order["cursor"] = cursor.into();
-        }
-        let done: Handled = target.post(&path, &order).await?;
-        results.extend(done.results);
-        cursor = done.next_cursor;
-        if cursor.is_none() {
-            return Ok(results);
-        }
-    }
 }

@@ -2,14 +2,19 @@
 
 use serde_json::Value;
 
-use super::{KeyResult, Letter};
+use super::{Letter, remedy::KeyResult};
 
 /// What a letter without a reason is.
 const UNFINISHED: &str = "a redrive ended early: redrive again";
 
-pub(super) fn list(letters: &[Letter]) -> String {
+/// What an empty list says: not that there is nothing when somebody did not answer.
+fn nothing(complete: bool) -> String {
+    if complete { "no dead letters" } else { "no dead letters seen" }.to_owned()
+}
+
+pub(super) fn list(letters: &[Letter], complete: bool) -> String {
     if letters.is_empty() {
-        return "no dead letters".to_owned();
+        return nothing(complete);
     }
     let lines: Vec<String> = letters.iter().map(entry).collect();
     format!("{}\n{} in all", lines.join("\n"), letters.len())
@@ -18,9 +23,10 @@ pub(super) fn list(letters: &[Letter]) -> String {
 fn entry(letter: &Letter) -> String {
     let Letter { group, event_id, key, kind, since, waiting, topic, partition, offset, .. } =
         letter;
-    let cause = match letter.reason.as_str() {
-        "" => UNFINISHED.to_owned(),
-        reason => format!("{reason}: {}", letter.detail),
+    let cause = match (letter.reason.as_str(), &letter.behind) {
+        ("", Some(first)) => format!("waits behind {first}"),
+        ("", None) => UNFINISHED.to_owned(),
+        (reason, _) => format!("{reason}: {}", letter.detail),
     };
     let trace = letter.trace_url.as_ref().unwrap_or(&letter.trace_id);
     format!(
@@ -30,14 +36,15 @@ fn entry(letter: &Letter) -> String {
     )
 }
 
-pub(super) fn results(results: &[KeyResult]) -> String {
+pub(super) fn results(results: &[KeyResult], complete: bool) -> String {
     if results.is_empty() {
-        return "no dead letters".to_owned();
+        return nothing(complete);
     }
     let line = |done: &KeyResult| {
         let KeyResult { group, key, outcome, applied, waiting, fault } = done;
-        let fault = fault.as_ref().map_or_else(String::new, |fault| {
-            format!("\n  {}: {}: {}", fault.event_id, fault.reason, fault.detail)
+        let fault = fault.as_ref().map_or_else(String::new, |fault| match fault.reason.as_str() {
+            "" => format!(" behind {}", fault.event_id),
+            reason => format!("\n  {}: {reason}: {}", fault.event_id, fault.detail),
         });
         format!("{group}  {key}  {outcome}, {applied} applied, {waiting} waiting{fault}")
     };
@@ -87,15 +94,20 @@ mod tests {
     #[test]
     fn a_dead_letter_is_shown_with_its_cause_its_place_and_its_trace() {
         let letter: Letter = serde_json::from_value(dead("impossible_transition")).unwrap();
-        let text = list(&[letter]);
+        let text = list(&[letter], true);
         for part in
             ["impossible_transition: why", "portolan.order.v1/3@7", "trace    0af7", "o-1, 2"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
         let unfinished: Letter = serde_json::from_value(dead("")).unwrap();
-        assert!(list(&[unfinished]).contains(UNFINISHED));
-        assert_eq!(list(&[]), "no dead letters");
+        assert!(list(&[unfinished], true).contains(UNFINISHED));
+        let mut waiting = dead("");
+        waiting["behind"] = "e-0".into();
+        let waiting: Letter = serde_json::from_value(waiting).unwrap();
+        assert!(list(&[waiting], true).contains("waits behind e-0"));
+        assert_eq!(list(&[], true), "no dead letters");
+        assert_ne!(list(&[], false), list(&[], true));
     }
 
     #[test]

@@ -61,24 +61,33 @@ impl Target {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        self.answer(self.http.get(url)).await
+        self.send(self.http.get(url)).await.map_err(|refusal| self.failed(&refusal))
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &Value,
-    ) -> anyhow::Result<T> {
-        self.answer(self.http.post(format!("{}{path}", self.base)).json(body)).await
+    ) -> Result<T, Refusal> {
+        self.send(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
-    async fn answer<T: DeserializeOwned>(
+    async fn send<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
-    ) -> anyhow::Result<T> {
+    ) -> Result<T, Refusal> {
         let request = request.bearer_auth(self.token.expose_secret());
-        let failed = |refusal: Refusal| anyhow!("the gateway at {}: {}", self.base, refusal.why());
-        Ok(gateway::answer(request.send().await).await.map_err(failed)?.body)
+        Ok(gateway::answer(request.send().await).await?.body)
+    }
+
+    /// A refusal in words.
+    pub(super) fn failed(&self, refusal: &Refusal) -> anyhow::Error {
+        anyhow!("the gateway at {}: {}", self.base, refusal.why())
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(base: String) -> Self {
+        Self { http: gateway::client().unwrap(), base, token: "t".to_owned().into(), jaeger: None }
     }
 
     /// Where to look at a trace.
