@@ -182,6 +182,22 @@ impl Cluster {
             report
                 .say(&format!("--- {name}\n{}", logs.unwrap_or_else(|error| format!("{error:#}"))));
         }
+        for restarted in crate::pods::restarts(&pods).keys() {
+            self.describe_restart(report, restarted).await;
+        }
+    }
+
+    /// How a container (`pod/container`) came to its end before it was started again.
+    async fn describe_restart(&self, report: &Report, restarted: &str) {
+        let Some((pod, container)) = restarted.split_once('/') else { return };
+        let state = "jsonpath={.status.containerStatuses[*].lastState.terminated}";
+        for arguments in [
+            &["get", "pod", pod, "-o", state][..],
+            &["logs", pod, "-c", container, "--previous", "--tail=40"],
+        ] {
+            let text = self.kubectl(arguments).await.unwrap_or_else(|error| format!("{error:#}"));
+            report.say(&format!("--- {restarted}\n{text}"));
+        }
     }
 }
 

@@ -48,11 +48,11 @@ pub(super) async fn under_load(options: &Options, cluster: &Cluster) -> anyhow::
         tokio::time::sleep(LOOK_EVERY.min(load.left())).await;
     }
     let outcome = load.finish(cluster).await?;
+    let restarts = pods::restarts(&cluster.standing().await?);
+    ensure!(restarts.is_empty(), "containers were restarted: {restarts:?}");
     let failed = outcome.failed_requests();
     ensure!(failed.is_empty(), "requests failed while everything was rotated: {failed:?}");
     audit(cluster, "audit-rotation").await?;
-    let restarts = pods::restarts(&cluster.standing().await?);
-    ensure!(restarts.is_empty(), "containers were restarted: {restarts:?}");
     seen.judge()?;
     Ok(format!(
         "{outcome} in {} minutes; certificates seen {:?}, logins seen {:?}, at most {} logins at once",
