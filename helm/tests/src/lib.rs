@@ -12,8 +12,12 @@ pub mod schemas;
 
 use std::path::{Path, PathBuf};
 
-/// The root of the repository.
+/// The root of the repository that cargo is called in: what was compiled in one checkout may be run in
+/// another one that has the same build directory.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "Cargo says by it where it runs")]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).join("../..")
 }
