@@ -10,8 +10,9 @@ use super::{
 };
 
 const MAX_BATCH: usize = 64;
-/// How many entries of one customer wait for later batches. With the customer's lock there is never
-/// one; without it, nobody may fill the line with orders of his own.
+/// How many orders of one customer wait for later batches, requests with the same key counting once:
+/// they wait for their one answer. With the customer's lock there is never another order; without
+/// it, nobody may fill the line with orders of his own.
 const MAX_HELD: usize = 8;
 
 /// An entry, and where to tell what became of it.
@@ -53,7 +54,8 @@ struct Batch {
     entries: Vec<Waiting>,
     users: HashSet<String>,
     held: Vec<Waiting>,
-    held_of: HashMap<String, usize>,
+    /// The keys of those, by customer.
+    held_keys: HashMap<String, HashSet<String>>,
 }
 
 impl Batch {
@@ -62,12 +64,12 @@ impl Batch {
             self.entries.push((entry, reply));
             return;
         }
-        let held = self.held_of.entry(entry.user_id.clone()).or_default();
-        *held += 1;
-        if *held > MAX_HELD {
-            super::batcher::answer(reply, Verdict::Failed(Error::UserBusy));
-        } else {
+        let keys = self.held_keys.entry(entry.user_id.clone()).or_default();
+        if keys.len() < MAX_HELD || keys.contains(&entry.key) {
+            keys.insert(entry.key.clone());
             self.held.push((entry, reply));
+        } else {
+            super::batcher::answer(reply, Verdict::Failed(Error::UserBusy));
         }
     }
 }
@@ -115,6 +117,20 @@ mod tests {
         }
         drop(sender);
         assert!(line.next_batch().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn requests_with_one_key_all_wait_for_its_answer() {
+        let (sender, queue) = mpsc::channel(1_024);
+        let mut replies = Vec::new();
+        for _ in 0..100 {
+            let (reply, verdict) = oneshot::channel();
+            sender.send((entry("alice", 1), reply)).await.unwrap();
+            replies.push(verdict);
+        }
+        let mut line = Line::new(queue);
+        assert_eq!(users(&line.next_batch().await.unwrap()), ["alice"]);
+        assert_eq!(line.held.len(), 99);
     }
 
     #[test]
