@@ -1,7 +1,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use portolan_proto::TOPICS;
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually, free_port};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -9,10 +9,9 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use crate::{Program, Scratch, free_port};
+use crate::{Program, Scratch};
 
 const PARTITIONS: i32 = 3;
-const PATIENCE: Duration = Duration::from_secs(30);
 const SETTINGS: &str = include_str!("../../../deploy/local/kafka/server.properties");
 const LOGGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka/log4j2.yaml");
 

@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::{
 use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, transport::Server};
 
-use crate::free_port;
+use portolan_testkit::free_port;
 
 /// A span as it was exported.
 #[derive(Clone, Debug)]

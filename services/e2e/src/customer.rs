@@ -9,7 +9,7 @@ use std::{
 
 use portolan_auth::{Issuer, Role};
 use portolan_kernel::{Clock as _, IdGen as _, RandomIds, SystemClock};
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually};
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -22,11 +22,6 @@ use crate::{
     config::{AUDIENCE, ISSUER},
     shop::PASSWORD,
 };
-
-/// How long an order may take to become final when nothing stands in its way.
-const FINAL: Duration = Duration::from_secs(40);
-/// How long a client goes on asking while the shop is being hurt.
-const PERSISTENCE: Duration = Duration::from_secs(40);
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -186,7 +181,7 @@ impl Customer<'_> {
     /// Places an order as a patient client does: the same key again after 409, 429, 5xx and
     /// silence, until it is accepted.
     pub async fn place_with_key(&self, key: &str, lines: &[Line<'_>], card: &str) -> Uuid {
-        eventually(PERSISTENCE, "an order is accepted", async || {
+        eventually(PATIENCE, "an order is accepted", async || {
             let answer = self.try_place(key, lines, card).await?;
             match answer.status {
                 202 => Some(answer.id()),
@@ -225,7 +220,7 @@ impl Customer<'_> {
 
     async fn waits(&self, order: Uuid, what: &str, done: impl Fn(&str) -> bool) -> Value {
         let path = format!("/v1/orders/{order}");
-        eventually(FINAL, &format!("order {order} becomes {what}"), async || {
+        eventually(PATIENCE, &format!("order {order} becomes {what}"), async || {
             let answer = self.send(self.request(Method::GET, &path)).await?;
             let status = answer.body["status"].as_str()?.to_owned();
             done(&status).then_some(answer.body)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portolan_proto::{TOPICS, Topic};
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
@@ -14,7 +14,6 @@ use rdkafka::{
 use crate::{Service, Shop};
 
 const ANSWER: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(40);
 const PARTITIONS: i32 = 3;
 
 /// Which topics each service reads.

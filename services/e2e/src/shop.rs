@@ -17,7 +17,7 @@ use portolan_proto::{
         ImportProductsRequest, ImportedProduct, inventory_service_client::InventoryServiceClient,
     },
 };
-use portolan_testkit::{TestDb, TestKafka, TestRecord, eventually};
+use portolan_testkit::{PATIENCE, TestDb, TestKafka, TestRecord, eventually, free_port};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -27,16 +27,12 @@ use crate::{
     broker::{GROUPS, topics_are_known},
     config::{AUDIENCE, Config, ISSUER, Ports},
     customer::Attempt,
-    free_port,
     logins::{Logins, divide},
     program,
 };
 
 /// How many shops may run at once in one test binary.
 static SHOPS: Semaphore = Semaphore::const_new(2);
-
-/// How long a process may take to become ready, with everything else going on.
-const READY: Duration = Duration::from_secs(40);
 
 /// The password of every user of the development issuer.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -274,7 +270,7 @@ impl Shop {
         let migrations = self.databases.keys().map(|&service| async move {
             let name = format!("{}-migrate", service.name());
             let file = self.config_of_migration(service, &name);
-            let run = Program::new(&name, binary(service), &["migrate"], file).run(READY).await;
+            let run = Program::new(&name, binary(service), &["migrate"], file).run(PATIENCE).await;
             assert_eq!(run.code, Some(0), "{} migrate: {}", service.name(), run.output);
         });
         join_all(migrations).await;
@@ -360,7 +356,7 @@ impl Shop {
     /// Waits until `/readyz` of a process has this status; returns the document.
     pub async fn ready_is(&self, service: Service, index: usize, status: u16) -> Value {
         let what = format!("{}-{index} answers {status} on /readyz", service.name());
-        eventually(READY, &what, async || {
+        eventually(PATIENCE, &what, async || {
             assert!(!self.replica(service, index).program().has_died(), "while waiting: {what}");
             self.readiness(service, index).await.filter(|(found, _)| *found == status)
         })

@@ -4,18 +4,16 @@
 //! service's handler must write. Dropping the trigger is the fix.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use futures::{StreamExt as _, stream};
 use portolan_e2e::{Options, Service, Shop, program};
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::process::Command;
 use uuid::Uuid;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What inventory writes for the order of so many teapots is refused.
 const PLACED_IS_POISON: &str = "

@@ -1,14 +1,12 @@
 //! Kafka records that come twice, late, in another order, or from nobody.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
-
 use portolan_e2e::{Service, Shop};
 use portolan_proto::{
     Event as _, Topic,
     events::v1::{InventoryReserved, OrderConfirmed},
 };
-use portolan_testkit::{TestRecord, eventually};
+use portolan_testkit::{PATIENCE, TestRecord, eventually};
 use uuid::Uuid;
 
 const WITH_INBOX: [Service; 4] =
@@ -130,7 +128,7 @@ async fn a_cancellation_that_overtakes_the_reservation_leaves_nothing_to_pay() {
     shop.skip_to_end(Service::Payment, Topic::Inventory).await;
     shop.restart(Service::Payment, 0).await;
     let tombstones = "SELECT count(*) FROM payment WHERE state = 'CANCELLED'";
-    eventually(Duration::from_secs(20), "the payment is refused in advance", async || {
+    eventually(PATIENCE, "the payment is refused in advance", async || {
         (shop.count(Service::Payment, tombstones).await == 1).then_some(())
     })
     .await;
@@ -180,7 +178,7 @@ async fn a_forged_event_becomes_an_explained_dead_letter_and_the_auditor_names_i
     shop.caught_up().await;
     let parked = "SELECT count(*) FROM parked WHERE reason IS NOT NULL";
     for service in [Service::Inventory, Service::Payment] {
-        eventually(Duration::from_secs(10), "it is set aside with a reason", async || {
+        eventually(PATIENCE, "it is set aside with a reason", async || {
             (shop.count(service, parked).await == 1).then_some(())
         })
         .await;

@@ -1,10 +1,10 @@
 //! Killed and frozen processes, and several of each at once.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use futures::future::{join, join_all};
 use portolan_e2e::{Options, Service, Shop, new_key};
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually};
 use uuid::Uuid;
 
 /// What the customers of a load pay with: mostly good cards, and some of every other kind.
@@ -28,7 +28,7 @@ fn card(number: usize) -> String {
 /// Returns when so many orders are stored, whoever knows of them.
 async fn stored(shop: &Shop, orders: i64) {
     let count = "SELECT count(*) FROM orders";
-    eventually(Duration::from_secs(30), "orders are stored", async || {
+    eventually(PATIENCE, "orders are stored", async || {
         let found: Result<i64, _> =
             sqlx::query_scalar(count).fetch_one(shop.database(Service::Order)).await;
         found.ok().filter(|found| *found >= orders)

@@ -1,10 +1,10 @@
 //! What clients may rely on: idempotency keys, refusals, privacy, streams and statistics.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use portolan_e2e::{Answer, Customer, Service, Shop, new_key};
-use portolan_testkit::eventually;
+use portolan_testkit::{PATIENCE, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -336,9 +336,8 @@ async fn bad_bodies_are_refused_by_naming_the_field_and_change_nothing() {
     let huge = format!(r#"{{"lines":[],"payment_token":"tok_{}"}}"#, "x".repeat(300_000));
     // Last, and with patience: the gateway answers without reading to the end, so a client that goes
     // on sending may find the connection closed before it has read the answer.
-    let answer = eventually(Duration::from_secs(10), "an answer", async || {
-        alice.send(post(&alice, huge.clone())).await
-    });
+    let answer =
+        eventually(PATIENCE, "an answer", async || alice.send(post(&alice, huge.clone())).await);
     let _ = answer.await.expect_problem(413, "payload_too_large");
     assert_eq!(contents(&shop).await, before);
     shop.assert_sound().await;

@@ -1,11 +1,9 @@
 //! A broker and databases that go away, and processes that cannot start.
 #![expect(clippy::panic, reason = "tests")]
 
-use std::time::Duration;
-
 use futures::future::join_all;
-use portolan_e2e::{Broker, Options, Program, Service, Shop, free_port, new_key};
-use portolan_testkit::eventually;
+use portolan_e2e::{Broker, Options, Program, Service, Shop, new_key};
+use portolan_testkit::{PATIENCE, eventually, free_port};
 
 const WITH_DATABASE: [Service; 5] =
     [Service::Psp, Service::Inventory, Service::Order, Service::Payment, Service::Notification];
@@ -24,7 +22,7 @@ async fn without_a_broker_orders_are_accepted_and_read_and_afterwards_completed(
     broker.kill();
     let during = alice.place(&[("CUP", 1)], "tok_ok_2").await;
     for service in [Service::Order, Service::Inventory] {
-        eventually(Duration::from_secs(20), "it says that it is degraded", async || {
+        eventually(PATIENCE, "it says that it is degraded", async || {
             let (status, body) = shop.readiness(service, 0).await?;
             assert_eq!(status, 200, "it serves its calls without a broker: {body}");
             (body["status"] == "degraded").then_some(())
@@ -65,7 +63,7 @@ async fn without_a_broker_for_too_long_no_more_is_promised_than_can_be_kept() {
     broker.kill();
     let promised = alice.place(&[("CUP", 1)], "tok_ok_1").await;
     // Half the deadline later nobody knows when this one will be heard of.
-    let refused = eventually(Duration::from_secs(20), "new orders are refused", async || {
+    let refused = eventually(PATIENCE, "new orders are refused", async || {
         let answer = alice.try_place(&new_key(), &[("CUP", 1)], "tok_ok_2").await?;
         (answer.status != 202).then_some(answer)
     })
@@ -109,7 +107,7 @@ async fn a_service_without_its_database_is_unready_and_recovers_by_itself() {
 
 /// The one line in which a process says why it does not run.
 async fn refusal(service: Service, program: Program, code: i32) -> String {
-    let run = program.run(Duration::from_secs(30)).await;
+    let run = program.run(PATIENCE).await;
     let name = format!("portolan-{}: ", service.name());
     let lines: Vec<&str> = run.output.lines().filter_map(|line| line.strip_prefix(&name)).collect();
     assert_eq!(run.code, Some(code), "{name}{}", run.output);

@@ -1,14 +1,11 @@
 //! One order is one trace, from the request through every service to the notification.
 #![expect(clippy::panic, reason = "tests")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use portolan_e2e::{Collector, Options, Service, Shop, Span, free_port};
-use portolan_testkit::eventually;
-
-/// The exporters send every few seconds.
-const EXPORTED: Duration = Duration::from_secs(40);
+use portolan_e2e::{Collector, Options, Service, Shop, Span};
+use portolan_testkit::{PATIENCE, eventually, free_port};
 
 /// A trace whose spans have all arrived.
 struct Trace(Vec<Span>);
@@ -94,7 +91,7 @@ async fn an_order_is_one_trace_from_the_request_to_the_notification() {
     let id = timeline[0]["trace_id"].as_str().unwrap().to_owned();
 
     // The order service hears last that the notification was sent; the exporters are not in step.
-    let trace = eventually(EXPORTED, "every span of the trace", async || {
+    let trace = eventually(PATIENCE, "every span of the trace", async || {
         let trace = Trace(collector.trace(&id));
         let ends = trace.all(Order, Consumer, "portolan.notification.v1").count() == 1
             && trace.all(Gateway, Server, "").count() == 1
@@ -147,7 +144,7 @@ async fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     alice.becomes(order, "COMPLETED").await;
     for service in Service::ALL {
         // The gateway looks now and then whether the others are there.
-        eventually(EXPORTED, "everybody is ready", async || {
+        eventually(PATIENCE, "everybody is ready", async || {
             let (status, told) = shop.readiness(service, 0).await?;
             (status == 200 && told["status"] == "ready").then_some(())
         })

@@ -7,13 +7,14 @@ use std::{
 };
 
 use nix::unistd::geteuid;
+use portolan_testkit::free_port;
 use sqlx::{
     AssertSqlSafe, Connection as _, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
 };
 
 use crate::{
-    program::{Running, eventually, free_port},
+    program::{Running, eventually},
     vault::World,
 };
 

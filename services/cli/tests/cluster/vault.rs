@@ -7,12 +7,13 @@ use std::{
     process::Command,
 };
 
+use portolan_testkit::free_port;
 use serde_json::{Value, json};
 
 use crate::{
     api::Api,
     bootstrap::WANTED,
-    program::{Directory, Running, eventually, free_port, portolan, quoted, succeed},
+    program::{Directory, Running, eventually, portolan, quoted, succeed},
 };
 
 /// Everything that a start of the chart has before Vault.

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use portolan_kernel::{IdGen as _, OrderId};
 use portolan_messaging::{
@@ -11,14 +11,13 @@ use portolan_proto::{
     events::v1::{OrderConfirmed, PaymentCaptured},
 };
 use portolan_runtime::telemetry::TraceContext;
-use portolan_testkit::{SeqIds, TestDb, context, eventually};
+use portolan_testkit::{PATIENCE, SeqIds, TestDb, context, eventually};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::support::{Cluster, PRINCIPALS};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const ORDER: Group = Group { id: 1, name: "order" };
 const PAYMENT: Group = Group { id: 3, name: "payment" };
 

@@ -24,7 +24,7 @@ use portolan_testkit::{TestDb, TestKafka, TestRecord, context, eventually};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) use portolan_testkit::PATIENCE;
 pub(crate) const GROUP: i16 = 2;
 const GRACE: Duration = Duration::from_secs(20);
 

@@ -1,7 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "a test's preparations must succeed")]
 
-use std::time::Duration;
-
 use portolan_kernel::{IdGen as _, OrderId};
 use portolan_order::{Config, MIGRATOR, OrderProcess};
 use portolan_proto::{
@@ -21,7 +19,7 @@ use portolan_testkit::{SeqIds, TestDb, TestKafka, TestRedis, context, eventually
 use sqlx::{PgPool, migrate::Migrator};
 use tonic::{Request, Response, Status};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use portolan_testkit::PATIENCE;
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// One or more replicas of the service with their database and topics.

@@ -2,15 +2,12 @@
 //! and with the guard row.
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use std::time::Duration;
-
 use portolan_order::store::guards::{Opening, open_orders};
-use portolan_testkit::{TestDb, eventually};
+use portolan_testkit::{PATIENCE, TestDb, eventually};
 use sqlx::{PgPool, Postgres, Transaction, types::time::OffsetDateTime};
 use uuid::Uuid;
 
 const LIMIT: i32 = 3;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn shop() -> TestDb {
     TestDb::new(&[&portolan_messaging::MIGRATOR, &portolan_order::MIGRATOR]).await

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 /// What every order in these tests costs, in pence.
 pub(crate) const AMOUNT: i64 = 1_250;
 pub(crate) const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use portolan_testkit::PATIENCE;
 /// How long `tok_late` takes: longer than the service waits.
 const LATE: Duration = Duration::from_millis(1_200);
 const CALL_TIMEOUT_MS: u64 = 400;

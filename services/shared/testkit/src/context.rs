@@ -10,9 +10,3 @@ pub fn context() -> Context {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a tokio runtime");
     Context::new("test", Some(listener))
 }
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
-}

@@ -2,6 +2,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+/// How long a test waits for what must happen: many times what it takes on a busy machine, because
+/// only a test that fails takes it.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until the answer is `Some`, and fails the test with `what` when that takes longer than

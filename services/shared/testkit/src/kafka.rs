@@ -14,7 +14,7 @@ use rdkafka::{
 use crate::server;
 
 const VARIABLE: &str = "PORTOLAN_TEST_KAFKA";
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 3;
 
 /// Topics of its own for one test, told from those of others by a prefix, deleted at the end.

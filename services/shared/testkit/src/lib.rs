@@ -19,17 +19,19 @@ mod eventually;
 mod ids;
 mod kafka;
 mod mesh;
+mod ports;
 mod redis;
 mod tls_kafka;
 
 pub use certificates::TestCa;
 pub use clock::ManualClock;
-pub use context::{context, free_port};
+pub use context::context;
 pub use database::TestDb;
-pub use eventually::eventually;
+pub use eventually::{PATIENCE, eventually};
 pub use ids::SeqIds;
 pub use kafka::{TestKafka, TestRecord};
 pub use mesh::TestMesh;
+pub use ports::free_port;
 pub use redis::TestRedis;
 pub use tls_kafka::TlsKafka;
 

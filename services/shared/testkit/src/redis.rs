@@ -17,7 +17,7 @@ use portolan_kernel::{IdGen as _, RandomIds, SystemClock};
 use crate::{TestMesh, free_port};
 
 const CLOCK: &str = include_str!("redis_clock.c");
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A Redis server of one test's own. It is gone with the value, and its data with it.

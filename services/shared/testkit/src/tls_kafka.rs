@@ -13,10 +13,9 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
-use crate::{TestCa, eventually, free_port, server};
+use crate::{PATIENCE, TestCa, eventually, free_port, server};
 
 const SETTINGS: &str = include_str!("tls_kafka.properties");
-const PATIENCE: Duration = Duration::from_mins(2);
 /// The broker's own name, which its configuration makes a super user.
 const SUPER_USER: &str = "kafka";
 

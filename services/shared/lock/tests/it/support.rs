@@ -4,7 +4,7 @@ use portolan_lock::{Guard, LockConfig, LockError, Redlock};
 use portolan_runtime::Context;
 use portolan_testkit::{TestRedis, context, eventually};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use portolan_testkit::PATIENCE;
 /// A lock that outlives every test.
 pub(crate) const LONG: Duration = Duration::from_mins(10);
 

@@ -6,14 +6,13 @@ use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
 use portolan_kernel::{Clock as _, OrderId, SystemClock};
 use portolan_messaging::KafkaConfig;
 use portolan_runtime::{CheckReport, metrics};
-use portolan_testkit::{TestCa, TlsKafka, eventually};
+use portolan_testkit::{PATIENCE, TestCa, TlsKafka, eventually};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::support::Shop;
 
 /// A broker that starts on a busy machine takes its time.
-const PATIENCE: Duration = Duration::from_mins(2);
 const PARTITIONS: usize = 3;
 /// The super user: access rules are somebody else's test.
 const NAME: &str = "kafka";

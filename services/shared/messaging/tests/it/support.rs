@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use portolan_kernel::{IdGen as _, OrderId};
@@ -25,7 +24,7 @@ use uuid::Uuid;
 use crate::roles::{self, OWNER, RUNTIME};
 
 pub(crate) const GROUP: Group = Group { id: 9, name: "test" };
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) use portolan_testkit::PATIENCE;
 pub(crate) const POISON: &str = "poison";
 pub(crate) const PANIC: &str = "panic";
 pub(crate) const GATE: &str = "gate";
@@ -188,10 +187,12 @@ impl Deref for Bench {
     }
 }
 
-/// The consumer's thread outlives the test's runtime unless it is told to stop.
+/// The consumer's thread outlives the test's runtime unless it is told to stop, and cannot hear it at
+/// the gate.
 impl Drop for Shop {
     fn drop(&mut self) {
         self.ctx.tasks.soft().cancel();
+        self.bug.open_gate();
     }
 }
 

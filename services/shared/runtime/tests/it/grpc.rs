@@ -16,7 +16,7 @@ use tonic_health::pb::{
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Spans exist only where telemetry is installed, which a process can do once.

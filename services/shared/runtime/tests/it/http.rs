@@ -24,7 +24,7 @@ use tokio::{
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn client() -> reqwest::Client {
     http_client(PATIENCE).unwrap()

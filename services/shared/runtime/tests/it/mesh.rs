@@ -33,7 +33,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const HELLO: &str = "test.Test/Hello";
 
 /// Answers with the caller's id and address in headers.

@@ -7,7 +7,7 @@ use portolan_proto::ops::v1::{
 use tonic::{Code, Request};
 use uuid::Uuid;
 
-use super::{Ops, crash, ids, parked, queue};
+use super::{Ops, ids, overlaps::crashed_at_gate, parked, queue};
 use crate::support::{Bench, GATE, PANIC, POISON};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,11 +93,7 @@ async fn what_is_in_the_way_of_one_key_does_not_keep_the_others_from_being_redri
     }
     bench.outbox_empty().await;
     bench.bug.fix();
-    let (done, ()) = tokio::join!(all(&ops), async {
-        bench.bug.at_gate().await;
-        crash(&bench).await;
-        bench.bug.open_gate();
-    });
+    let done = crashed_at_gate(&bench, all(&ops)).await;
     let outcomes: Vec<_> = done.iter().map(|done| (done.key.clone(), done.outcome())).collect();
     let expected = [pb::Outcome::Failed, pb::Outcome::Refused, pb::Outcome::Applied];
     assert_eq!(
