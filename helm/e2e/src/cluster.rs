@@ -40,6 +40,19 @@ impl Cluster {
         }
     }
 
+    /// Asks the database as its superuser, from inside its own pod; what psql prints, unaligned.
+    ///
+    /// # Errors
+    /// As of [`Self::kubectl`].
+    pub(crate) async fn psql(&self, database: &str, sql: &str) -> anyhow::Result<String> {
+        let pod = format!("{}-0", self.name("postgres"));
+        self.kubectl(&[
+            "exec", &pod, "-c", "postgres", "--", "psql", "-U", "postgres", "-d", database, "-Atc",
+            sql,
+        ])
+        .await
+    }
+
     /// Runs kubectl in the namespace and returns what it prints.
     ///
     /// # Errors

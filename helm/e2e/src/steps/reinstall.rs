@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{audit, rotation::psql, seconds};
+use super::{audit, seconds};
 use crate::{cluster::Cluster, options::Options, pods};
 
 /// What may stay behind, beside what Kubernetes itself puts into a namespace.
@@ -56,6 +56,6 @@ async fn left(cluster: &Cluster) -> anyhow::Result<Option<String>> {
 }
 
 async fn orders(cluster: &Cluster) -> anyhow::Result<u64> {
-    let count = psql(cluster, "portolan_order", "SELECT count(*) FROM orders").await?;
+    let count = cluster.psql("portolan_order", "SELECT count(*) FROM orders").await?;
     count.trim().parse().context("the number of orders")
 }

@@ -40,7 +40,7 @@ pub(super) async fn under_load(options: &Options, cluster: &Cluster) -> anyhow::
     cluster.kubectl(&["rollout", "status", "deployment", "--timeout=5m"]).await?;
     let duration = Duration::from_mins(options.rotation_minutes);
     let load = Load::start(cluster, "load-rotation", options.rate, duration).await?;
-    let now = psql(cluster, "postgres", "SELECT extract(epoch FROM now())::bigint").await?;
+    let now = cluster.psql("postgres", "SELECT extract(epoch FROM now())::bigint").await?;
     let since = now.trim().parse().context("the time")?;
     let mut seen = Seen { since, ..Seen::default() };
     while !load.left().is_zero() {
@@ -84,7 +84,7 @@ impl Seen {
                 "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = 'portolan_{service}' \
                  AND usename LIKE 'v-%'"
             );
-            let names = psql(cluster, "postgres", &sql).await?;
+            let names = cluster.psql("postgres", &sql).await?;
             self.logins.entry(service).or_default().extend(names.lines().map(str::to_owned));
         }
         // Vault ends a login's name with the time at which it made it.
@@ -93,7 +93,7 @@ impl Seen {
              AND substring(rolname FROM '[0-9]+$')::bigint >= {}",
             self.since
         );
-        let count = psql(cluster, "postgres", &sql).await?;
+        let count = cluster.psql("postgres", &sql).await?;
         self.most_logins =
             self.most_logins.max(count.trim().parse().context("the number of logins")?);
         Ok(())
@@ -116,15 +116,4 @@ impl Seen {
 
 fn counts<T>(seen: &BTreeMap<&'static str, BTreeSet<T>>) -> BTreeMap<&'static str, usize> {
     seen.iter().map(|(service, all)| (*service, all.len())).collect()
-}
-
-/// Asks the database as its superuser, from inside its own pod.
-pub(super) async fn psql(cluster: &Cluster, database: &str, sql: &str) -> anyhow::Result<String> {
-    let pod = format!("{}-0", cluster.name("postgres"));
-    cluster
-        .kubectl(&[
-            "exec", &pod, "-c", "postgres", "--", "psql", "-U", "postgres", "-d", database, "-Atc",
-            sql,
-        ])
-        .await
 }

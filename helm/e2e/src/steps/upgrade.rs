@@ -55,6 +55,6 @@ pub(super) async fn under_load(options: &Options, cluster: &Cluster) -> anyhow::
 async fn rehearsal_columns(cluster: &Cluster) -> anyhow::Result<u32> {
     let sql = "SELECT count(*) FROM information_schema.columns \
                WHERE table_name = 'orders' AND column_name = 'delivery_note'";
-    let count = super::rotation::psql(cluster, "portolan_order", sql).await?;
+    let count = cluster.psql("portolan_order", sql).await?;
     count.trim().parse().context("the number of columns")
 }
