@@ -24,14 +24,25 @@ pub(crate) struct Args {
     /// How long it is valid, in seconds.
     #[arg(long, default_value_t = 3600)]
     ttl_secs: u64,
+    /// So many tokens, for the users that are called `<user>-1` and so on: a line of JSON for each.
+    #[arg(long)]
+    count: Option<u32>,
 }
 
 /// # Errors
 /// The key cannot be read or made.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let signer = Signer::open(&StateDir::at(&args.state.state)?)?;
-    let token = signer.sign(&args.user, args.role, Duration::from_secs(args.ttl_secs))?;
-    out::line(token.expose_secret());
+    let sign = |user: &str| signer.sign(user, args.role, Duration::from_secs(args.ttl_secs));
+    let Some(count) = args.count else {
+        out::line(sign(&args.user)?.expose_secret());
+        return Ok(ExitCode::SUCCESS);
+    };
+    for number in 1..=count {
+        let user = format!("{}-{number}", args.user);
+        let token = sign(&user)?;
+        out::line(&serde_json::json!({"user": user, "token": token.expose_secret()}).to_string());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

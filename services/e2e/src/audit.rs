@@ -1,7 +1,12 @@
-use std::{collections::BTreeMap, process::Stdio, sync::PoisonError};
+use std::{
+    collections::BTreeMap,
+    process::{Output, Stdio},
+    sync::PoisonError,
+};
 
+use portolan_testkit::PATIENCE;
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use crate::{Service, Shop, program};
 
@@ -46,15 +51,18 @@ impl Audit {
     }
 }
 
+/// Runs a command to its end.
+///
+/// It cannot be run, or does not end.
+pub async fn finished(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    timeout(PATIENCE * 2, output).await.expect("the command ends").expect("the command runs")
+}
+
 /// Runs `portolan audit --json` with these further arguments.
 pub async fn audit(arguments: &[String]) -> Audit {
-    let output = Command::new(program("portolan"))
-        .args(["audit", "--json"])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("the auditor runs");
+    let output =
+        finished(Command::new(program("portolan")).args(["audit", "--json"]).args(arguments)).await;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Option<Report> = serde_json::from_slice(&output.stdout).ok();
     let report = report.unwrap_or(Report {

@@ -24,7 +24,7 @@ mod program;
 mod scratch;
 mod shop;
 
-pub use audit::{Audit, audit};
+pub use audit::{Audit, audit, finished};
 pub use broker::Broker;
 pub use collector::{Collector, Span};
 pub use customer::{Answer, Customer, Line, new_key};

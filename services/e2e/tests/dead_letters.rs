@@ -4,10 +4,8 @@
 //! service's handler must write. Dropping the trigger is the fix.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::process::Stdio;
-
 use futures::{StreamExt as _, stream};
-use portolan_e2e::{Options, Service, Shop, program};
+use portolan_e2e::{Options, Service, Shop, finished, program};
 use portolan_testkit::{PATIENCE, eventually};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor as _};
@@ -40,16 +38,14 @@ async fn fix(shop: &Shop, service: Service) {
 /// Runs `portolan dlq` as olga; its exit code and what it printed.
 async fn dlq(shop: &Shop, arguments: &[&str]) -> (Option<i32>, Value) {
     let token = shop.operator_token_file("olga");
-    let output = Command::new(program("portolan"))
+    let mut command = Command::new(program("portolan"));
+    command
         .arg("dlq")
         .args(arguments)
         .args(["--json", "--gateway", &shop.url(Service::Gateway, 0), "--jaeger", "http://jaeger"])
         .arg("--token-file")
-        .arg(token)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
+        .arg(token);
+    let output = finished(&mut command).await;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.is_empty(), "{errors}");
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())

@@ -104,6 +104,9 @@ pub(crate) struct Args {
     /// when no answer came: then Q1 compares them with the orders.
     #[arg(long, value_name = "FILE")]
     requests: Option<PathBuf>,
+    /// The file has all attempts with keys that begin so; other orders were asked for by others.
+    #[arg(long, default_value = "", requires = "requests", value_name = "PREFIX")]
+    requests_prefix: String,
     /// Accept dead letters whose reason is written down.
     #[arg(long)]
     accept_explained_dead_letters: bool,
@@ -153,6 +156,7 @@ pub(crate) async fn at_rest(
         explained_dead_letters: explained,
         planted,
         attempts: Some(requests::read(requests)?),
+        attempts_prefix: String::new(),
         fences: sources::fences(&databases).await?,
     };
     settle(&databases, &kafka, &rules, patience).await
@@ -165,6 +169,7 @@ async fn audit(args: &Args) -> anyhow::Result<Report> {
         explained_dead_letters: args.accept_explained_dead_letters,
         planted: HashSet::new(),
         attempts: args.requests.as_deref().map(requests::read).transpose()?,
+        attempts_prefix: args.requests_prefix.clone(),
         fences: sources::fences(&databases).await?,
     };
     if args.online {

@@ -17,6 +17,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
+    clocks::Clocks,
     kinds::disk,
     proxy::{Mode, Proxy},
 };
@@ -50,11 +51,12 @@ pub(super) struct Installation {
     program: PathBuf,
     networks: Arc<BTreeMap<String, Proxy>>,
     planted: Arc<Mutex<HashSet<Uuid>>>,
+    clocks: Arc<Option<Clocks>>,
 }
 
 impl Installation {
     /// Starts one with empty databases and two replicas of every service,
-    /// and with more in the environment of everything.
+    /// with more in the environment of everything, and with clocks that can be moved.
     ///
     /// # Errors
     /// It does not start: what the app host says.
@@ -62,18 +64,21 @@ impl Installation {
         state: &Path,
         port_offset: u16,
         environment: &[(&str, &Path)],
+        clocks: Option<Clocks>,
     ) -> anyhow::Result<Self> {
         let this = Self {
             state: StateDir::at(state)?,
             program: std::env::current_exe()?,
             networks: Arc::new(networks(port_offset).await?),
             planted: Arc::default(),
+            clocks: Arc::new(clocks),
         };
         let mut up = this.command("up");
         up.args(["--detach", "--reset", "--no-seed", "--replicas", "2"]);
         up.args(["--port-offset", &port_offset.to_string(), "--detour", &DETOUR.to_string()]);
         up.args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
         up.envs(environment.iter().copied());
+        up.envs(this.clocks.iter().flat_map(Clocks::environment));
         let status = up.status().await.context("cannot start the app host")?;
         ensure!(status.success(), "the installation in {} does not start", state.display());
         Ok(this)
@@ -111,6 +116,10 @@ impl Installation {
         for network in self.networks.values() {
             network.set(Mode::Clear);
         }
+    }
+
+    pub(super) fn clocks(&self) -> anyhow::Result<&Clocks> {
+        self.clocks.as_ref().as_ref().context("these clocks cannot be moved")
     }
 
     /// The broker's address, past the network as far as a client that is told another can be.

@@ -6,6 +6,7 @@
 //! steady rate and repeat what was not answered, and write down every answer. After the last fault
 //! everything is made whole, the shop comes to rest, and the auditor reads all of it.
 
+mod clocks;
 mod ends;
 mod failpoints;
 mod installation;
@@ -29,6 +30,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use clocks::Clocks;
 use ends::Ends;
 use installation::Installation;
 use plan::Plan;
@@ -148,7 +150,9 @@ fn write(args: &Args, runs: &[Run]) -> anyhow::Result<()> {
 /// One run, from an empty installation to the auditor's verdict.
 async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> {
     let plan = Plan::new(seed, args.orders())?;
-    let shop = Installation::start(&args.state, args.port_offset, &[]).await?;
+    let stepped = faults.iter().any(|fault| fault.kind == Kind::ClockStep);
+    let clocks = if stepped { Some(Clocks::make().await?) } else { None };
+    let shop = Installation::start(&args.state, args.port_offset, &[], clocks).await?;
     let all = async {
         let done = hurt(args, &shop, &plan, faults).await?;
         judge(args, &shop, done).await

@@ -54,6 +54,8 @@ pub(super) enum Kind {
     GroupReset,
     /// A stranger joins and leaves a consumer group again and again.
     Rebalances,
+    /// The clock of one replica, of the provider or of a Redis master jumps, and later jumps back.
+    ClockStep,
     /// Whatever goes to PostgreSQL, Kafka, Redis or the provider, and comes back, takes longer.
     NetworkSlow,
     /// Connections to one of them are reset, new ones, too.
@@ -79,6 +81,7 @@ impl Kind {
             }
             Self::Reordering => &["topics"],
             Self::Poison => &["order", "inventory", "payment", "stranger-order"],
+            Self::ClockStep => &CLOCKS,
             Self::NetworkSlow | Self::NetworkReset | Self::NetworkSilent => {
                 &["postgres", "kafka", "psp", "redis-1"]
             }
@@ -100,7 +103,7 @@ impl Kind {
             Self::LongPause => Some(11_000..14_000),
             Self::ConnectionsCut | Self::NetworkReset => Some(500..3_000),
             Self::BrokerPause | Self::NetworkSilent => Some(2_000..8_000),
-            Self::RedisDown | Self::RedisPause => Some(1_000..5_000),
+            Self::RedisDown | Self::RedisPause | Self::ClockStep => Some(1_000..5_000),
             Self::Rebalances | Self::NetworkSlow | Self::DiskFull => Some(2_000..6_000),
         }
     }
@@ -124,6 +127,25 @@ const PROCESSES: [&str; 11] = [
     "notification",
     "notification-2",
     "psp",
+];
+
+/// Whose clock jumps, and by how many seconds: in services by less than tokens are allowed to be
+/// early, and than orders have until their deadline; in Redis by many times what a lock is held.
+const CLOCKS: [&str; 14] = [
+    "gateway:+20",
+    "gateway-2:-20",
+    "order:+20",
+    "order-2:-20",
+    "inventory:-20",
+    "inventory-2:+20",
+    "payment:+20",
+    "payment-2:-20",
+    "notification:-20",
+    "notification-2:+20",
+    "psp:+20",
+    "redis-1:+600",
+    "redis-2:-600",
+    "redis-3:+600",
 ];
 
 /// One thing that goes wrong.

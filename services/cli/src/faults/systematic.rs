@@ -94,7 +94,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let directory = failpoints_directory(&args.state)?;
     let plan = Plan::new(args.seed, 1)?;
     let environment = [("PORTOLAN_FAILPOINTS", directory.as_path())];
-    let shop = Installation::start(&args.state, args.port_offset, &environment).await?;
+    let shop = Installation::start(&args.state, args.port_offset, &environment, None).await?;
     let done = unless_told(crash_everywhere(&shop, &plan, &directory)).await;
     let sound = matches!(&done, Ok(found) if found.sound());
     shop.stop(sound).await?;

@@ -16,7 +16,7 @@ use portolan_kernel::{IdGen as _, RandomIds, SystemClock};
 
 use crate::{TestMesh, free_port};
 
-const CLOCK: &str = include_str!("redis_clock.c");
+const CLOCK: &str = include_str!("../../../../deploy/local/clock.c");
 const TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -98,7 +98,7 @@ impl TestRedis {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         if let Some(shim) = &self.shim {
-            command.env("LD_PRELOAD", shim).env("PORTOLAN_CLOCK_FILE", self.clock_file());
+            command.env("LD_PRELOAD", shim).env("CLOCKS_AHEAD", &self.directory);
         }
         self.process = Some(command.spawn().expect("redis-server starts"));
         let accepts = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
@@ -130,8 +130,8 @@ impl TestRedis {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.process.as_ref().expect("Redis runs").id();
-        kill(Pid::from_raw(i32::try_from(id).expect("a process id")), signal).expect("a signal");
+        let id = i32::try_from(self.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("a signal");
     }
 
     /// Makes its clock differ from the machine's by so much.
@@ -139,11 +139,12 @@ impl TestRedis {
         assert!(self.shim.is_some(), "only with_clock() can do that");
         let draft = self.directory.join("clock.draft");
         fs::write(&draft, by.as_micros().to_string()).expect("a file can be written");
-        fs::rename(&draft, self.clock_file()).expect("a file can be renamed");
+        fs::rename(&draft, self.directory.join(self.id().to_string()))
+            .expect("a file can be renamed");
     }
 
-    fn clock_file(&self) -> PathBuf {
-        self.directory.join("clock")
+    fn id(&self) -> u32 {
+        self.process.as_ref().expect("Redis runs").id()
     }
 
     /// Sends one command, words separated by spaces, and returns the answer as it stands in the

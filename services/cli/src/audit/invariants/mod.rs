@@ -25,6 +25,8 @@ pub(super) struct Rules {
     pub(super) planted: HashSet<Uuid>,
     /// What the clients say they asked for.
     pub(super) attempts: Option<Vec<Attempt>>,
+    /// What the keys of all these attempts, and of no others, begin with.
+    pub(super) attempts_prefix: String,
     /// Every customer's fence when the audit began.
     pub(super) fences: HashMap<String, i64>,
 }
@@ -49,7 +51,7 @@ pub(super) fn at_any_time(all: &Snapshot, rules: &Rules) -> Vec<Finding> {
 /// What holds when nothing is under way.
 pub(super) fn at_rest(all: &Snapshot, rules: &Rules) -> Vec<Finding> {
     vec![
-        orders::q1(&all.order, rules.attempts.as_deref()),
+        orders::q1(&all.order, rules.attempts.as_deref(), &rules.attempts_prefix),
         orders::q2(&all.order),
         outcome::q3(all),
         outcome::q4(all),

@@ -160,8 +160,9 @@ pub(super) fn i9(db: &OrderDb, before: &HashMap<String, i64>) -> Finding {
     finding
 }
 
-/// `attempts` is what the clients say they asked for, if they say it.
-pub(super) fn q1(db: &OrderDb, attempts: Option<&[Attempt]>) -> Finding {
+/// `attempts` is what the clients say they asked for, if they say it: everything that has a key with
+/// this prefix.
+pub(super) fn q1(db: &OrderDb, attempts: Option<&[Attempt]>, prefix: &str) -> Finding {
     let mut finding = Finding::new(
         "Q1",
         "every accepted request has its order, and no order is without a request",
@@ -181,7 +182,7 @@ pub(super) fn q1(db: &OrderDb, attempts: Option<&[Attempt]>) -> Finding {
             format!("{promised}: accepted for {} with key {}, but there is none", slot.0, slot.1)
         });
     }
-    for (slot, order) in &orders {
+    for (slot, order) in orders.iter().filter(|((_, key), _)| key.starts_with(prefix)) {
         finding.expect(asked.contains(slot), || {
             format!("{}: nobody asked for it (customer {}, key {})", order.id, slot.0, slot.1)
         });

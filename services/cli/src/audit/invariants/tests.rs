@@ -299,7 +299,9 @@ fn an_order_that_nobody_asked_for_is_found_only_with_the_requests() {
     let mut rules = rules();
     rules.attempts.as_mut().unwrap().pop();
     assert_eq!(broken(&all, &rules), ["Q1"]);
-    rules.attempts = None;
+    rules.attempts_prefix = "another run's".to_owned();
+    assert_eq!(broken(&all, &rules), Vec::<&str>::new());
+    (rules.attempts, rules.attempts_prefix) = (None, String::new());
     assert_eq!(broken(&all, &rules), Vec::<&str>::new());
 }
 

@@ -1,6 +1,7 @@
 //! What each kind of fault does. Whoever begins one ends it, too: when [`inject`] returns, it is
 //! over.
 
+mod clock;
 pub(super) mod disk;
 mod groups;
 mod network;
@@ -46,6 +47,7 @@ pub(super) async fn inject(shop: &Installation, fault: &Fault) -> anyhow::Result
         Kind::Poison => topics::poison(shop, fault).await,
         Kind::GroupReset => groups::reset(shop, fault).await,
         Kind::Rebalances => groups::rebalance(shop, fault).await,
+        Kind::ClockStep => clock::step(shop, fault).await,
         Kind::NetworkSlow => network::disturb(shop, fault, Mode::Slow(network::SLOW)).await,
         Kind::NetworkReset => network::disturb(shop, fault, Mode::Reset).await,
         Kind::NetworkSilent => network::disturb(shop, fault, Mode::Silent).await,
