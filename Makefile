@@ -79,6 +79,10 @@ faults-systematic: deps ## Has every program crash at every failpoint, in the li
 	@cargo build --workspace --bins --features portolan-runtime/failpoints --target-dir $(target)/failpoints
 	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(target)/failpoints/debug/portolan faults --systematic $(ARGS)
 
+.PHONY: load
+load: ## Puts load on the running shop with k6 and audits it: PROFILE=smoke, average, spike, rate-limit.
+	@STATE=$(STATE) scripts/load $(if $(filter file,$(origin PROFILE)),smoke,$(PROFILE)) $(ARGS)
+
 ##@ The shop on a cluster
 
 # `make up` runs dev programs, images hold release ones, unless make is told otherwise.
