@@ -17,8 +17,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
 };
-use portolan_runtime::telemetry::TraceContext;
-use tokio::time::{Instant, timeout};
+use portolan_runtime::{deadline::within, telemetry::TraceContext};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::{
@@ -81,7 +81,7 @@ async fn answer(app: &App, request: Request, next: Next) -> Response {
             .into_response();
     };
     let handled = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match timeout(app.limits.request_timeout(), handled).await {
+    match within(app.limits.request_timeout(), handled).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
             tracing::error!("a handler panicked");

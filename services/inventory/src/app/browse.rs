@@ -1,4 +1,5 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portolan_runtime::database;
 use sqlx::PgPool;
 
 use super::Error;
@@ -40,7 +41,7 @@ pub async fn list_products(pool: &PgPool, request: &PageRequest) -> Result<Page,
     }
     let after = read_cursor(&request.cursor)?;
     let pattern = pattern(&request.query)?;
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     // One more than asked tells whether there is another page.
     let ask = i64::from(request.limit) + 1;
     let products = store::list(&mut conn, &after, pattern.as_deref(), ask).await?;
@@ -55,7 +56,7 @@ pub async fn get_product(pool: &PgPool, sku: &str) -> Result<Option<Product>, Er
     if sku.parse::<Sku>().is_err() {
         return Ok(None);
     }
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     Ok(store::find(&mut conn, sku).await?)
 }
 

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use portolan_kernel::IdGen;
+use portolan_runtime::database;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ pub async fn import_products(
     if products.len() > MAX_IMPORT {
         return Err(Error::field("products", "must be at most 1000"));
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let import = ids.next();
     store::upsert(&mut tx, products).await?;
     let created = store::insert_stock(&mut tx, products).await?;

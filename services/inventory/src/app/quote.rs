@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use portolan_kernel::Money;
+use portolan_runtime::database;
 use sqlx::PgPool;
 
 use super::Error;
@@ -29,7 +30,7 @@ pub async fn quote(pool: &PgPool, skus: Vec<String>) -> Result<Quote, Error> {
     // What cannot be a SKU need not be asked for, and could not: PostgreSQL refuses NUL in text.
     let possible: Vec<String> =
         skus.iter().filter(|sku| sku.parse::<Sku>().is_ok()).cloned().collect();
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     let known: HashMap<String, Money> =
         store::quote(&mut conn, &possible).await?.into_iter().collect();
     Ok(arrange(skus, &known))

@@ -1,3 +1,4 @@
+use portolan_runtime::database;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -34,7 +35,7 @@ pub struct Shown {
 /// The id is no id, or the database's.
 pub async fn list_notifications(pool: &PgPool, order_id: &str) -> Result<Vec<Shown>, Error> {
     let order = order_id.parse().map_err(|_| Error::OrderId)?;
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     let stored = store::of_order(&mut conn, order).await?;
     Ok(stored.into_iter().map(show).collect())
 }

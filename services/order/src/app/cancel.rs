@@ -1,6 +1,6 @@
 use portolan_kernel::{IdGen, OrderId};
 use portolan_messaging::Waker;
-use portolan_runtime::{failpoint, telemetry::TraceContext};
+use portolan_runtime::{database, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -21,7 +21,7 @@ pub async fn cancel(
     user_id: &str,
     id: OrderId,
 ) -> Result<OrderRow, Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let rows = orders::lock(&mut tx, &[id.0]).await?;
     if !rows.iter().any(|row| row.user_id == user_id) {
         return Err(Error::NotFound);

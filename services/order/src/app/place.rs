@@ -146,7 +146,7 @@ impl PlaceOrder {
     /// The answer given before to this key, if any.
     async fn replay(&self, request: &Request) -> Result<Option<Placed>, Error> {
         let Placement { user_id, key, .. } = &request.placement;
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = database::acquire(&self.pool).await?;
         if let Some(answer) = placement::find_answer(&mut conn, user_id, key).await? {
             if answer.fingerprint != request.fingerprint {
                 return Err(Error::KeyReused);

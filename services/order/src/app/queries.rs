@@ -1,5 +1,6 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use portolan_kernel::{FieldViolation, OrderId};
+use portolan_runtime::database;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ pub struct Page {
 /// # Errors
 /// Not found or not the customer's.
 pub async fn get(pool: &PgPool, user: Option<&str>, id: OrderId) -> Result<OrderRow, Error> {
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     orders::find(&mut conn, id)
         .await?
         .filter(|row| user.is_none_or(|user| user == row.user_id))
@@ -60,7 +61,7 @@ pub async fn list(
                 .ok_or_else(|| invalid("cursor", "is not a cursor of this API"))?,
         )
     };
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     let mut orders = orders::list(&mut conn, user, after, state, i64::from(limit) + 1).await?;
     let more = orders.len() > limit as usize;
     orders.truncate(limit as usize);
@@ -77,7 +78,7 @@ pub async fn list(
 /// As [`get`].
 pub async fn timeline(pool: &PgPool, user: Option<&str>, id: OrderId) -> Result<Vec<Entry>, Error> {
     get(pool, user, id).await?;
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     Ok(timeline::list(&mut conn, id).await?)
 }
 
@@ -86,7 +87,7 @@ pub async fn timeline(pool: &PgPool, user: Option<&str>, id: OrderId) -> Result<
 /// # Errors
 /// The database's.
 pub async fn stats(pool: &PgPool, user: &str) -> Result<Option<Stats>, Error> {
-    let mut conn = pool.acquire().await?;
+    let mut conn = database::acquire(pool).await?;
     Ok(guards::stats(&mut conn, user).await?)
 }
 

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use portolan_kernel::{Coded, ErrorCode, FieldViolation, OrderId};
-use portolan_runtime::database::is_transient;
+use portolan_runtime::database::{self, is_transient};
 use sqlx::PgPool;
 
 use crate::store::{self, Row};
@@ -69,7 +69,8 @@ impl Coded for NotShown {
 /// It has none; the database's.
 pub async fn show(pool: &PgPool, order: &str) -> Result<(Row, Option<i64>), NotShown> {
     let order = order.parse().map_err(|_| NotShown::InvalidOrderId)?;
-    let row = store::find(pool, order).await?.ok_or(NotShown::NotFound(order))?;
-    let captured = store::captured(pool, order).await.map_err(store::Error::from)?;
+    let mut conn = database::acquire(pool).await.map_err(store::Error::from)?;
+    let row = store::find(&mut *conn, order).await?.ok_or(NotShown::NotFound(order))?;
+    let captured = store::captured(&mut *conn, order).await.map_err(store::Error::from)?;
     Ok((row, captured))
 }

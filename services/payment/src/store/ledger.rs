@@ -1,5 +1,5 @@
 use portolan_kernel::{Money, OrderId};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::domain::Ledger;
@@ -45,11 +45,14 @@ pub async fn record(conn: &mut PgConnection, entries: &[Entry]) -> Result<(), sq
 ///
 /// # Errors
 /// The database's.
-pub async fn captured(pool: &PgPool, order: OrderId) -> Result<Option<i64>, sqlx::Error> {
+pub async fn captured(
+    database: impl PgExecutor<'_>,
+    order: OrderId,
+) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         "SELECT amount FROM payment_ledger WHERE order_id = $1 AND kind = 'capture'",
         order.0,
     )
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await
 }

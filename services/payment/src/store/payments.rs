@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use portolan_kernel::{Currency, Money, OrderId};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ pub(super) fn money(
 ///
 /// # Errors
 /// The database's.
-pub async fn find(pool: &PgPool, order: OrderId) -> Result<Option<Row>, Error> {
+pub async fn find(database: impl PgExecutor<'_>, order: OrderId) -> Result<Option<Row>, Error> {
     let raw = sqlx::query_as!(
         Raw,
         "SELECT order_id, state, version, amount, currency, payment_token, psp_ref, code, attempt,
@@ -85,7 +85,7 @@ pub async fn find(pool: &PgPool, order: OrderId) -> Result<Option<Row>, Error> {
          WHERE order_id = $1",
         order.0,
     )
-    .fetch_optional(pool)
+    .fetch_optional(database)
     .await?;
     raw.map(Row::try_from).transpose()
 }

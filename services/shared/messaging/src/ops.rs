@@ -32,6 +32,7 @@ pub use action::Warrant;
 pub use error::OpsError;
 pub use grpc::METHODS;
 use portolan_kernel::Clock;
+use portolan_runtime::database;
 use sqlx::PgPool;
 use uuid::Uuid;
 pub(crate) use watch::watch;
@@ -152,7 +153,7 @@ impl<H: Handler> DeadLetters<H> {
         let done = match target {
             Target::Key(key) => self.work_off(action, key.as_bytes(), None, by).await,
             Target::Event(id) => {
-                let mut conn = self.pool.acquire().await?;
+                let mut conn = database::acquire(&self.pool).await?;
                 let found = rows::find(&mut conn, self.group, *id).await?;
                 drop(conn);
                 match found {
@@ -182,7 +183,7 @@ impl<H: Handler> DeadLetters<H> {
         limit: i64,
         cursor: i64,
     ) -> Result<(Vec<Entry>, Option<i64>), sqlx::Error> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = database::acquire(&self.pool).await?;
         let key = key.map(str::as_bytes);
         let mut found = view::dead(&mut conn, self.group, key, limit + 1, cursor).await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);

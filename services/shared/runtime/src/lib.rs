@@ -15,6 +15,7 @@ pub mod config;
 mod context;
 #[cfg(feature = "postgres")]
 pub mod database;
+pub mod deadline;
 mod error;
 /// Where a test can have a process end.
 pub mod failpoint;

@@ -4,7 +4,7 @@ use portolan_proto::{
     event_json,
     ops::v1::{self as pb, selection::Target as Chosen},
 };
-use portolan_runtime::grpc::status;
+use portolan_runtime::{database, grpc::status};
 use prost_types::Timestamp;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -100,7 +100,7 @@ impl<H: Handler> pb::dead_letter_service_server::DeadLetterService for DeadLette
 
 impl<H: Handler> DeadLetters<H> {
     async fn shown(&self, id: Uuid) -> Result<pb::ShowResponse, OpsError> {
-        let mut conn = self.pool.acquire().await?;
+        let mut conn = database::acquire(&self.pool).await?;
         let row = rows::find(&mut conn, self.group, id).await?;
         let key = match &row {
             Some(row) => Some(row.key.clone()),

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const IDLE_TRANSACTION_LIMIT_MS: &str = "30000";
+const STATEMENT_LIMIT: &str = "statement_timeout";
 const CREDENTIALS: &str = "database.credentials_file";
 const ROOTS: &str = "database.tls_roots";
 const IDENTITY: &str = "database.tls_identity";
@@ -166,9 +167,20 @@ fn options(service: &str, config: &DatabaseConfig) -> Result<PgConnectOptions, A
     let options = options.map_err(|_| AccessError::Url)?;
     let statement_timeout = config.statement_timeout_ms.to_string();
     Ok(options.application_name(&format!("portolan-{service}")).options([
-        ("statement_timeout", statement_timeout.as_str()),
+        (STATEMENT_LIMIT, statement_timeout.as_str()),
         ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_LIMIT_MS),
     ]))
+}
+
+/// The limit for statements that connections have from [`options`].
+pub(super) fn statement_timeout(options: &PgConnectOptions) -> Option<Duration> {
+    let settings = options.get_options()?.split_whitespace();
+    let value = |setting: &str| {
+        let (name, value) = setting.split_once('=')?;
+        (name == STATEMENT_LIMIT).then(|| value.parse().ok()).flatten()
+    };
+    let ms: u64 = settings.filter_map(value).next_back()?;
+    (ms > 0).then(|| Duration::from_millis(ms))
 }
 
 /// Whether `url` can be one of a database.

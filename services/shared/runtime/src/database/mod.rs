@@ -2,6 +2,7 @@
 
 mod access;
 mod connect;
+mod limited;
 mod patience;
 mod rotate;
 mod schema;
@@ -10,6 +11,7 @@ mod watch;
 
 pub(crate) use access::is_url;
 pub use connect::{connect, open};
+pub use limited::{Held, acquire, begin};
 pub use schema::{migrate, require_schema};
 pub use transient::is_transient;
 pub use watch::watch;

@@ -11,7 +11,7 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::{balance::Balance, server::grpc_timeout};
-use crate::{ConfigError, Context, net::Dialer, telemetry::TraceContext};
+use crate::{ConfigError, Context, deadline::time_left, net::Dialer, telemetry::TraceContext};
 
 /// The transport of every generated client. It connects when first used, to each instance of the
 /// service that its name leads to, spreads the calls over them, and sends the current trace context
@@ -46,10 +46,11 @@ pub(crate) fn parse_url(url: &str) -> Result<Uri, ConfigError> {
     if web && hosted { Ok(url) } else { Err(ConfigError::Url) }
 }
 
-/// The request with a deadline that caller and server both keep (`grpc-timeout`).
+/// The request with a deadline that caller and server both keep (`grpc-timeout`): what is left of
+/// the present request's own, if that is less than `timeout`.
 pub fn deadline<T>(request: T, timeout: Duration) -> tonic::Request<T> {
     let mut request = tonic::Request::new(request);
-    request.set_timeout(timeout);
+    request.set_timeout(time_left().map_or(timeout, |left| left.min(timeout)));
     request
 }
 
@@ -75,5 +76,25 @@ impl Service<Request<Body>> for Client {
             let late = |_| Err(Status::deadline_exceeded("no answer in time"));
             timeout(limit, answer).await.unwrap_or_else(late)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deadline::within;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_gets_no_more_time_than_the_request_that_makes_it_has_left() {
+        let told = |limit| grpc_timeout(&deadline((), limit).into_parts().0.into_headers());
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(9));
+        let all = within(5 * short, async {
+            let before = [told(short), told(long)];
+            tokio::time::sleep(2 * short).await;
+            [before, [told(short), told(long)]]
+        });
+        let expected = [[Some(short), Some(5 * short)], [Some(short), Some(3 * short)]];
+        assert_eq!(all.await, Ok(expected));
+        assert_eq!(told(long), Some(long), "without a request");
     }
 }

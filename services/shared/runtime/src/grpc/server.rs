@@ -7,10 +7,7 @@ use axum::{
     response::Response,
 };
 use http::HeaderMap;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::Instant};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,6 +16,7 @@ use tracing::Instrument as _;
 use crate::{
     Callers, Context,
     callers::Guard,
+    deadline,
     net::{self, Port, Protocols},
     telemetry::TraceContext,
 };
@@ -73,7 +71,7 @@ async fn mirror(reporter: HealthReporter, mut readiness: watch::Receiver<bool>) 
 /// for panics.
 fn edge(routes: Routes, guard: Option<Guard>) -> Router {
     let methods = routes.prepare().into_axum_router();
-    let methods = methods.layer(CatchPanicLayer::custom(internal)).layer(from_fn(deadline));
+    let methods = methods.layer(CatchPanicLayer::custom(internal)).layer(from_fn(in_time));
     let methods = match guard {
         Some(guard) => methods.layer(from_fn_with_state(guard, admit)),
         None => methods,
@@ -102,12 +100,12 @@ async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Resp
 struct Denied;
 
 /// Gives up when the caller has.
-async fn deadline(request: Request, next: Next) -> Response {
+async fn in_time(request: Request, next: Next) -> Response {
     let limit = grpc_timeout(request.headers());
     let answer = next.run(request);
     let Some(limit) = limit else { return answer.await };
     let late = |_| Status::deadline_exceeded("The answer took too long.").into_http();
-    timeout(limit, answer).await.unwrap_or_else(late)
+    deadline::within(limit, answer).await.unwrap_or_else(late)
 }
 
 /// The header `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Requests").

@@ -4,6 +4,7 @@
 mod database;
 mod database_login;
 mod database_tls;
+mod deadline;
 mod grpc;
 mod http;
 mod mesh;
