@@ -9,7 +9,11 @@ use portolan_proto::{
     ops::v1::dead_letter_service_client::DeadLetterServiceClient,
     order::v1::order_service_client::OrderServiceClient,
 };
-use portolan_runtime::{Context, grpc, http_client};
+use portolan_runtime::{
+    Context,
+    grpc::{self, Guarded, Retrying},
+    http_client,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,14 +27,27 @@ use crate::{
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The transport of every client.
+pub(crate) type Channel = Retrying<Guarded>;
+
+/// What changes nothing, however often it is done.
+const READS: [&str; 6] = [
+    "/portolan.order.v1.OrderService/GetOrder",
+    "/portolan.order.v1.OrderService/ListOrders",
+    "/portolan.order.v1.OrderService/GetTimeline",
+    "/portolan.order.v1.OrderService/GetUserStats",
+    "/portolan.inventory.v1.InventoryService/ListProducts",
+    "/portolan.inventory.v1.InventoryService/GetProduct",
+];
+
 /// The dead letters of each consumer group are with the service that consumes.
-type DeadLetters = Arc<[(&'static str, DeadLetterServiceClient<grpc::Client>)]>;
+type DeadLetters = Arc<[(&'static str, DeadLetterServiceClient<Channel>)]>;
 
 /// What the handlers share. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct App {
-    pub(crate) orders: OrderServiceClient<grpc::Client>,
-    pub(crate) inventory: InventoryServiceClient<grpc::Client>,
+    pub(crate) orders: OrderServiceClient<Channel>,
+    pub(crate) inventory: InventoryServiceClient<Channel>,
     /// By consumer group.
     pub(crate) dead_letters: DeadLetters,
     pub(crate) verifier: Arc<Verifier>,
@@ -52,8 +69,8 @@ impl App {
     /// # Errors
     /// A file or a URL cannot be used.
     pub fn new(config: &Config, ctx: &Context) -> anyhow::Result<Self> {
-        let orders = grpc::channel(ctx, &config.order_url, "order")?;
-        let inventory = grpc::channel(ctx, &config.inventory_url, "inventory")?;
+        let orders = channel(config, ctx, &config.order_url, "order")?;
+        let inventory = channel(config, ctx, &config.inventory_url, "inventory")?;
         let dead_letters = dead_letters(config, ctx, &orders, &inventory)?;
         let login = config.dev_issuer.enabled.then(|| Login::open(config, ctx)).transpose()?;
         Ok(Self {
@@ -74,19 +91,33 @@ impl App {
     }
 }
 
+/// The way to a service, which is left alone when it fails and takes no more than its share. Reads
+/// whose connection was lost are repeated.
+fn channel(
+    config: &Config,
+    ctx: &Context,
+    url: &str,
+    service: &'static str,
+) -> anyhow::Result<Channel> {
+    let channel = grpc::channel(ctx, url, service)?;
+    let calls = config.limits.concurrent_calls;
+    let channel = Guarded::new(channel, service, config.breaker, calls);
+    Ok(Retrying::new(channel, service, &READS, config.retry, Arc::clone(&ctx.ids)))
+}
+
 /// The services that consume, each with the dead letters of its group.
 fn dead_letters(
     config: &Config,
     ctx: &Context,
-    orders: &grpc::Client,
-    inventory: &grpc::Client,
+    orders: &Channel,
+    inventory: &Channel,
 ) -> anyhow::Result<DeadLetters> {
     let mut channels = vec![("order", orders.clone()), ("inventory", inventory.clone())];
     for (name, url) in
         [("payment", &config.payment_url), ("notification", &config.notification_url)]
     {
         if let Some(url) = url {
-            channels.push((name, grpc::channel(ctx, url, name)?));
+            channels.push((name, channel(config, ctx, url, name)?));
         }
     }
     let client = |(name, channel)| {
@@ -104,4 +135,25 @@ fn verifier(config: &Config, login: Option<&Login>, ctx: &Context) -> anyhow::Re
     let url = config.auth.jwks_url.as_deref().context("auth.jwks_url is missing")?;
     let keys = RemoteKeys::new(url, http_client(KEYS_TIMEOUT)?, CachePolicy::default());
     Ok(Verifier::from_jwks_url(keys, issuer, audience, Arc::clone(&ctx.clock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::READS;
+
+    #[test]
+    fn what_may_be_repeated_are_methods_of_the_contracts() {
+        let contracts = [
+            ("order", include_str!("../../../proto/portolan/order/v1/order.proto")),
+            ("inventory", include_str!("../../../proto/portolan/inventory/v1/inventory.proto")),
+        ];
+        for path in READS {
+            let found = contracts.iter().any(|(name, contract)| {
+                let prefix = format!("/portolan.{name}.v1.");
+                let method = path.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
+                method.is_some_and(|(_, method)| contract.contains(&format!("rpc {method}(")))
+            });
+            assert!(found, "{path}");
+        }
+    }
 }

@@ -2,7 +2,10 @@ use std::{path::PathBuf, time::Duration};
 
 use portolan_auth::{Directory, DirectoryError, Role, UserFault, UserRecord};
 use portolan_runtime::{
-    ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid, files, grpc,
+    ServerConfig, TelemetryConfig, TlsConfig, Validate,
+    config::Invalid,
+    files,
+    grpc::{self, BreakerConfig, RetryConfig},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -40,6 +43,12 @@ pub struct Config {
     /// What a request may cost.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// When a service is left alone.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
+    /// How many reads are repeated whose connection was lost.
+    #[serde(default)]
+    pub retry: RetryConfig,
 }
 
 /// `[auth]`: whose tokens are accepted.
@@ -131,6 +140,9 @@ pub struct LimitsConfig {
     pub request_timeout_ms: u64,
     /// Requests being answered at once; more are told to come back.
     pub concurrent_requests: usize,
+    /// Calls to one service under way at once; more are not made, and told to come back. Less than
+    /// the requests, so that a service that hangs does not take the place of those that need another.
+    pub concurrent_calls: usize,
     /// Event streams open at once; more are told to come back.
     pub concurrent_streams: usize,
 }
@@ -141,6 +153,7 @@ impl Default for LimitsConfig {
             body_bytes: 262_144,
             request_timeout_ms: 15_000,
             concurrent_requests: 1_024,
+            concurrent_calls: 256,
             concurrent_streams: 512,
         }
     }
@@ -188,6 +201,8 @@ impl Validate for Config {
                 return Err(Invalid::new("auth.jwks_url", problem));
             }
         }
+        self.breaker.validate()?;
+        self.retry.validate()?;
         self.limits.validate()
     }
 }
@@ -221,6 +236,7 @@ impl Validate for LimitsConfig {
         let at_least = |value: usize, key| Invalid::unless(value > 0, key, "must be at least 1");
         at_least(self.body_bytes, "limits.body_bytes")?;
         at_least(self.concurrent_requests, "limits.concurrent_requests")?;
+        at_least(self.concurrent_calls, "limits.concurrent_calls")?;
         at_least(self.concurrent_streams, "limits.concurrent_streams")?;
         let long_enough = self.request_timeout_ms >= 100;
         Invalid::unless(long_enough, "limits.request_timeout_ms", "must be at least 100")
@@ -268,6 +284,8 @@ mod tests {
                 ..DevIssuerConfig::default()
             },
             limits: LimitsConfig::default(),
+            breaker: BreakerConfig::default(),
+            retry: RetryConfig::default(),
         }
     }
 
@@ -288,6 +306,9 @@ mod tests {
         assert_eq!(fault(|c| c.auth.issuer.clear()), "auth.issuer");
         assert_eq!(fault(|c| c.limits.body_bytes = 0), "limits.body_bytes");
         assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");
+        assert_eq!(fault(|c| c.limits.concurrent_calls = 0), "limits.concurrent_calls");
+        assert_eq!(fault(|c| c.breaker.min_calls = 0), "breaker.min_calls");
+        assert_eq!(fault(|c| c.retry.percent = 101), "retry.percent");
         assert_eq!(fault(|c| c.dev_issuer.token_ttl_secs = 0), "dev_issuer.token_ttl_secs");
         let twice = fault(|c| c.dev_issuer.users.push(c.dev_issuer.users[0].clone()));
         assert_eq!(twice, "dev_issuer.users[1].username");

@@ -3,7 +3,9 @@ use std::time::Duration;
 use portolan_lock::LockConfig;
 use portolan_messaging::{KafkaConfig, ops};
 use portolan_runtime::{
-    Callers, DatabaseConfig, ServerConfig, TelemetryConfig, TlsConfig, Validate, config::Invalid,
+    Callers, DatabaseConfig, ServerConfig, TelemetryConfig, TlsConfig, Validate,
+    config::Invalid,
+    grpc::{self, BreakerConfig},
 };
 use serde::Deserialize;
 
@@ -35,6 +37,9 @@ pub struct Config {
     /// Where the inventory service's gRPC is, for instance `http://127.0.0.1:8442`; `https` with
     /// `[tls]`.
     pub inventory_url: String,
+    /// When inventory is left alone.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
     /// What orders may do.
     #[serde(default)]
     pub orders: OrdersConfig,
@@ -50,11 +55,20 @@ pub struct OrdersConfig {
     pub open_order_limit: i32,
     /// How often passed deadlines are looked for, in milliseconds.
     pub sweep_interval_ms: u64,
+    /// How many prices are asked for at once; more placements are told to come back. It must be
+    /// less than the calls that a gateway makes at once, so that a hung inventory leaves some of
+    /// them to those who only read.
+    pub concurrent_quotes: usize,
 }
 
 impl Default for OrdersConfig {
     fn default() -> Self {
-        Self { deadline_secs: 900, open_order_limit: 0, sweep_interval_ms: 1_000 }
+        Self {
+            deadline_secs: 900,
+            open_order_limit: 0,
+            sweep_interval_ms: 1_000,
+            concurrent_quotes: 64,
+        }
     }
 }
 
@@ -75,13 +89,16 @@ impl Validate for Config {
         if self.orders.sweep_interval_ms == 0 {
             return Err(Invalid::new("orders.sweep_interval_ms", "must be at least 1"));
         }
+        let some = self.orders.concurrent_quotes > 0;
+        Invalid::unless(some, "orders.concurrent_quotes", "must be at least 1")?;
+        self.breaker.validate()?;
         self.callers.check(&[METHODS.as_slice(), &ops::METHODS].concat())?;
         self.database.validate()?;
         self.kafka.validate()?;
         if let Some(lock) = &self.lock {
             lock.validate()?;
         }
-        portolan_runtime::grpc::check_url(&self.inventory_url)
+        grpc::check_url(&self.inventory_url)
             .map_err(|error| Invalid::new("inventory_url", error.to_string()))?;
         let secured = self.tls.is_some() || !self.inventory_url.starts_with("https:");
         Invalid::unless(secured, "inventory_url", "https:// needs the section [tls]")

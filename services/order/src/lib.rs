@@ -33,7 +33,10 @@ use portolan_proto::{
     ops::v1::dead_letter_service_server::DeadLetterServiceServer,
     order::v1::order_service_server::OrderServiceServer,
 };
-use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig};
+use portolan_runtime::{
+    Context, ServerConfig, Service, TelemetryConfig, TlsConfig,
+    grpc::{Guarded, channel},
+};
 pub use schema::MIGRATOR;
 use sqlx::PgPool;
 
@@ -105,7 +108,9 @@ fn placing(
         config.orders.deadline(),
         config.orders.open_order_limit,
     );
-    let channel = portolan_runtime::grpc::channel(ctx, &config.inventory_url, "inventory")?;
+    let channel = channel(ctx, &config.inventory_url, "inventory")?;
+    let quotes = config.orders.concurrent_quotes;
+    let channel = Guarded::new(channel, "inventory", config.breaker, quotes);
     Ok(PlaceOrder {
         pool: pool.clone(),
         inventory: InventoryServiceClient::new(channel),

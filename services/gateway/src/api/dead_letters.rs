@@ -16,13 +16,13 @@ use shapes::{DeadLetter, joined, split};
 pub(crate) use shapes::{DeadLetterDetails, DeadLetterPage, Handled};
 
 use crate::{
-    app::App,
+    app::{App, Channel},
     extract::{Json, Operator, Params},
     openapi::{BodyProblems, ConflictProblem, NotFoundProblem, QueryProblem, Secured},
     problem::Problem,
 };
 
-type Client = DeadLetterServiceClient<grpc::Client>;
+type Client = DeadLetterServiceClient<Channel>;
 
 const MAX_REASON_CHARS: usize = 500;
 const MAX_KEY_CHARS: usize = 256;

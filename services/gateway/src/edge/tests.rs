@@ -3,7 +3,10 @@ use std::{path::PathBuf, time::Duration};
 use axum::{Router, body::Body, middleware, routing::get};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use portolan_runtime::{Context, ServerConfig, TelemetryConfig};
+use portolan_runtime::{
+    Context, ServerConfig, TelemetryConfig,
+    grpc::{BreakerConfig, RetryConfig},
+};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -48,6 +51,8 @@ fn router(limits: LimitsConfig) -> Router {
         },
         dev_issuer: DevIssuerConfig { key_file: PathBuf::new(), ..DevIssuerConfig::default() },
         limits,
+        breaker: BreakerConfig::default(),
+        retry: RetryConfig::default(),
     };
     let app = App::new(&config, &Context::new("gateway", None)).unwrap();
     Router::new()

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bad_input;
+mod breaker;
 mod dead_letters;
 mod description;
 mod double;

@@ -216,6 +216,8 @@ pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
             ..DevIssuerConfig::default()
         },
         limits: LimitsConfig::default(),
+        breaker: grpc::BreakerConfig::default(),
+        retry: grpc::RetryConfig::default(),
     }
 }
 

@@ -170,6 +170,9 @@ impl Coded for Error {
     }
 
     fn retry_after_secs(&self) -> Option<u32> {
+        if let Self::Quote(Remote { retry_after_secs: Some(seconds), .. }) = self {
+            return Some(*seconds);
+        }
         if matches!(self, Self::Backlog) { Some(5) } else { self.code().retryable().then_some(1) }
     }
 }

@@ -9,7 +9,8 @@ use portolan_proto::{
     order::v1 as proto,
 };
 use portolan_runtime::{
-    grpc::{self, Client, Remote},
+    database,
+    grpc::{self, Guarded, Remote},
     telemetry::TraceContext,
 };
 use prost::Message as _;
@@ -70,7 +71,7 @@ pub struct PlaceOrder {
     /// The order database.
     pub pool: PgPool,
     /// Inventory's gRPC.
-    pub inventory: InventoryServiceClient<Client>,
+    pub inventory: InventoryServiceClient<Guarded>,
     /// One placement at a time for each customer; without it the guard's row lock serialises alone.
     pub lock: Option<Redlock>,
     /// The placement transaction.
