@@ -36,6 +36,14 @@ async fn a_body_that_is_too_large_is_refused_whether_or_not_it_says_so() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_ends_is_given_up_in_time() {
+    let gateway = Gateway::with(|config| config.limits.request_timeout_ms = 200).await;
+    let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    gateway.place("k", body).await.problem(504, "deadline_exceeded");
+    assert_eq!(gateway.double.calls(), 0);
+}
+
+#[tokio::test]
 async fn a_body_of_another_media_type_is_refused() {
     let gateway = Gateway::start().await;
     for media_type in ["text/plain", "application/x-www-form-urlencoded", ""] {

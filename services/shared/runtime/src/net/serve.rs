@@ -24,10 +24,14 @@ use crate::{Context, PeerIdentity, Tasks, Tls};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client that is refused may take to notice.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long connections are accepted after the soft token that had come about before.
+const BACKLOG: Duration = Duration::from_millis(50);
 /// How long a client that has said nothing yet is listened to after the soft token: what it had
 /// sent by then is not lost.
 const LAST_WORD: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How large the head of a request may be, in bytes; and it has 100 headers at most with HTTP/1.1.
+const MAX_HEAD: u16 = 32 * 1024;
 /// Enough for one caller with all its streams; a client waits when it has opened so many.
 const MAX_STREAMS: u32 = 1_000;
 /// What a client that speaks HTTP/2 begins with (RFC 9113 section 3.4).
@@ -58,7 +62,8 @@ pub(crate) struct Port {
 
 /// Serves the context's port until the soft token. Then no connection is accepted and the open
 /// ones end with their running requests; streams must watch the token themselves. A connection that
-/// has begun by then is served as well: its client may have sent a request.
+/// has begun by then is served as well, also one that waits to be accepted: its client may have sent
+/// a request.
 ///
 /// There are never more connections than the context allows; the others wait to be accepted.
 ///
@@ -107,15 +112,27 @@ fn acceptor(tls: &Tls, protocols: Protocols) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Everything that a client can delay happens in the task of its connection.
 async fn accept(listener: TcpListener, server: Arc<Server>, tasks: Tasks) -> anyhow::Result<()> {
+    let accepting = accept_all(&listener, &server, &tasks);
+    tokio::pin!(accepting);
+    if let Some(failed) = server.soft.run_until_cancelled(accepting.as_mut()).await {
+        return failed;
+    }
+    // What the system has accepted for us by now would be reset with all that it has sent.
+    timeout(BACKLOG, accepting).await.unwrap_or(Ok(()))
+}
+
+/// Everything that a client can delay happens in the task of its connection.
+async fn accept_all(
+    listener: &TcpListener,
+    server: &Arc<Server>,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
     loop {
-        let next = async { anyhow::Ok((server.limit.place().await?, listener.accept().await)) };
-        let Some(next) = server.soft.run_until_cancelled(next).await else { return Ok(()) };
-        let (place, accepted) = next?;
-        match accepted {
+        let place = server.limit.place().await?;
+        match listener.accept().await {
             Ok((stream, address)) => {
-                let (taken, server) = (server.limit.taken(place), Arc::clone(&server));
+                let (taken, server) = (server.limit.taken(place), Arc::clone(server));
                 tasks.spawn_request(async move {
                     server.connection(stream, address).await;
                     drop(taken);
@@ -260,12 +277,17 @@ async fn opening(stream: &mut Stream) -> Option<Vec<u8>> {
 
 fn builder(protocols: Protocols) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD.into());
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(HEADER_TIMEOUT)
+        .max_header_list_size(MAX_HEAD.into())
         .max_concurrent_streams(MAX_STREAMS);
     match protocols {
         Protocols::Http => builder,

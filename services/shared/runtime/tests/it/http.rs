@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     net::SocketAddr,
     sync::{
         Arc,
@@ -88,6 +89,21 @@ async fn after_the_soft_token_running_requests_end_and_no_new_ones_begin() {
     assert_eq!(ctx.tasks.shutdown(PATIENCE).await, Drained::InTime);
 }
 
+#[tokio::test]
+async fn a_request_that_waits_to_be_accepted_at_the_soft_token_is_answered() {
+    let (ctx, _url) = serve(Router::new().route("/", get(async || "hello"))).await;
+    // While this thread waits, nobody accepts anything.
+    let mut stream = std::net::TcpStream::connect(ctx.local_addr().unwrap()).unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request).unwrap();
+    ctx.tasks.soft().cancel();
+    stream.set_nonblocking(true).unwrap();
+    let mut answer = String::new();
+    TcpStream::from_std(stream).unwrap().read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+    assert_eq!(ctx.tasks.shutdown(PATIENCE).await, Drained::InTime);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_speak_is_hung_up_on() {
     let (ctx, _url) = serve(Router::new()).await;
@@ -100,6 +116,61 @@ async fn a_client_that_does_not_speak_is_hung_up_on() {
         let read = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer));
         assert!(matches!(read.await, Ok(Ok(_))), "{said:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_speaks_slowly_does_not_get_more_time_with_every_word() {
+    let (ctx, _url) = serve(Router::new()).await;
+    let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let (mut answers, mut words) = stream.split();
+    let speaking = async {
+        while words.write_all(b"X-Word: x\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        // Whether it ends or is reset depends on what was on its way.
+        _ = answers.read_to_end(&mut answer) => {}
+        () = speaking => {}
+        () = tokio::time::sleep(Duration::from_mins(1)) => panic!("it is still listened to"),
+    }
+}
+
+/// The status of the answer to a request with such headers, with HTTP/1.1 and with HTTP/2.
+async fn statuses(headers: &[(String, String)]) -> [u16; 2] {
+    let (ctx, url) = serve(Router::new().route("/", get(async || "hello"))).await;
+    let mut text = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".to_owned();
+    let mut request = Request::get(&url);
+    for (name, value) in headers {
+        write!(text, "{name}: {value}\r\n").unwrap();
+        request = request.header(name, value);
+    }
+    text.push_str("\r\n");
+    let mut stream = TcpStream::connect(ctx.local_addr().unwrap()).await.unwrap();
+    // It may be refused before it is read to its end.
+    let _ = stream.write_all(text.as_bytes()).await;
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.unwrap();
+    let old = std::str::from_utf8(&line).unwrap().strip_prefix("HTTP/1.1 ").unwrap();
+    let client = grpc::channel(&ctx, &url, "test").unwrap();
+    let new = client.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    [old.parse().unwrap(), new.status().as_u16()]
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_has_its_limits_with_both_protocols() {
+    let long = |bytes: usize| vec![("x-long".to_owned(), "x".repeat(bytes))];
+    assert_eq!(statuses(&long(30_000)).await, [200, 200]);
+    assert_eq!(statuses(&long(40_000)).await, [431, 431]);
+    let many = |count: usize| -> Vec<_> {
+        (0..count).map(|number| (format!("x-{number}"), String::new())).collect()
+    };
+    assert_eq!(statuses(&many(90)).await, [200, 200]);
+    // HTTP/2 limits their size alone, of which each takes 32 bytes beside its own.
+    assert_eq!(statuses(&many(101)).await[0], 431);
+    assert_eq!(statuses(&many(1_000)).await[1], 431);
 }
 
 #[tokio::test]
