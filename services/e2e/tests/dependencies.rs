@@ -18,10 +18,11 @@ const SERVICES: [&str; 5] = [
     "portolan-payment",
     "portolan-notification",
 ];
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 7] = [
     "portolan-kernel",
     "portolan-runtime",
     "portolan-messaging",
+    "portolan-valkey",
     "portolan-lock",
     "portolan-auth",
     "portolan-testkit",

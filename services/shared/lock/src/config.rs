@@ -1,6 +1,7 @@
 use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use portolan_runtime::{Validate, config::Invalid};
+use portolan_valkey::is_address;
 use serde::Deserialize;
 
 use crate::Terms;
@@ -118,13 +119,6 @@ impl Validate for LockConfig {
 }
 
 const MAX_TTL_MS: u64 = 3_600_000;
-
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let port: Option<u16> = port.parse().ok();
-        !host.is_empty() && port.is_some_and(|port| port > 0)
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -17,11 +17,8 @@
 //! When masters forget, tokens rise all the same, because they begin at the master's time.
 
 mod config;
-mod dial;
 mod guard;
-mod instance;
 mod metrics;
-mod outage;
 mod quorum;
 mod redlock;
 mod retry;

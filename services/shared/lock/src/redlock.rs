@@ -9,6 +9,7 @@ use std::{
 
 use portolan_kernel::IdGen;
 use portolan_runtime::{Context, Tasks, tls::TlsError};
+use portolan_valkey::{Dialer, Instance, Outage, Purpose, Turn, answer};
 use redis::aio::MultiplexedConnection;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,14 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    Guard, LockConfig, LockError, Terms,
-    dial::Dialer,
-    instance::{Instance, answer},
-    metrics,
-    outage::{Outage, Turn},
+    Guard, LockConfig, LockError, Terms, metrics,
     quorum::{Count, Verdict, Vote, count},
     retry::Schedule,
-    script::{Answer, Claim, MAX_TOKEN},
+    script::{self, Answer, Claim, MAX_TOKEN},
 };
 
 /// A lock for each user over independent Redis masters. Clones share everything.
@@ -145,7 +142,15 @@ impl Redlock {
     /// A file of the configuration is missing or of no use.
     pub fn start(ctx: &Context, config: &LockConfig) -> Result<Self, TlsError> {
         metrics::describe();
-        let dialer = Dialer::load(config, &ctx.tasks)?;
+        let purpose = Purpose {
+            name: "lock master",
+            timeout: config.instance_timeout(),
+            scripts: script::ALL,
+            report: metrics::instance,
+        };
+        let roots = config.tls_roots.as_deref().map(|path| ("lock.tls_roots", path));
+        let identity = config.tls_identity.as_deref().map(|path| ("lock.tls_identity", path));
+        let dialer = Dialer::load(purpose, roots, identity, &ctx.tasks)?;
         let connect = |(number, address): (usize, &String)| {
             Instance::start(number, address.clone(), dialer.clone(), &ctx.tasks)
         };

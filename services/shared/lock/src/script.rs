@@ -4,6 +4,9 @@ use std::{sync::LazyLock, time::Duration};
 
 use redis::{FromRedisValue as _, RedisResult, Script, Value, aio::MultiplexedConnection};
 
+/// All of them.
+pub(crate) const ALL: &[&LazyLock<Script>] = &[&ACQUIRE, &RAISE, &EXTEND, &RELEASE];
+
 /// Numbers of a script are floating point: tokens beyond this one would lose their last digits. In
 /// microseconds it is the year 2255.
 pub(crate) const MAX_TOKEN: i64 = (1 << 53) - 1;
@@ -113,12 +116,4 @@ impl Claim {
     pub(crate) async fn release(&self, mut on: MultiplexedConnection) -> RedisResult<bool> {
         RELEASE.key(&self.lock).arg(&self.value).invoke_async(&mut on).await
     }
-}
-
-/// Sends all scripts.
-pub(crate) async fn load(on: &mut MultiplexedConnection) -> RedisResult<()> {
-    for script in [&*ACQUIRE, &*RAISE, &*EXTEND, &*RELEASE] {
-        script.load_async(on).await?;
-    }
-    Ok(())
 }

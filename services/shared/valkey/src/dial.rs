@@ -1,11 +1,13 @@
-use std::{io, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use portolan_runtime::{
     Tasks,
     tls::{Changes, ClientFiles, TlsError},
 };
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, RedisConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection,
+};
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -13,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{LockConfig, script};
+use crate::Purpose;
 
 /// How long a connection may take to come about, with handshake and greeting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,26 +38,32 @@ pub(crate) enum DialError {
     Redis(#[from] RedisError),
 }
 
-/// Makes connections to masters.
+/// Makes connections to servers of one purpose.
 #[derive(Clone, Debug)]
-pub(crate) struct Dialer {
+pub struct Dialer {
     tls: Option<ClientFiles>,
-    instance_timeout: Duration,
+    pub(crate) purpose: Purpose,
 }
 
 impl Dialer {
-    /// Reads the files of the configuration, and goes on reading them as long as `tasks` run.
+    /// With `roots` connections are encrypted, and the servers' certificates and names verified
+    /// against them; `identity` is shown to the servers. Each is a file with the configuration key
+    /// that names it, read again as long as `tasks` run.
     ///
     /// # Errors
     /// A file is missing or of no use.
-    pub(crate) fn load(config: &LockConfig, tasks: &Tasks) -> Result<Self, TlsError> {
-        let identity = config.tls_identity.as_deref().map(|path| ("lock.tls_identity", path));
-        let tls = config.tls_roots.as_deref().map(|path| {
-            let files = ClientFiles::load(("lock.tls_roots", path), identity)?;
+    pub fn load(
+        purpose: Purpose,
+        roots: Option<(&'static str, &Path)>,
+        identity: Option<(&'static str, &Path)>,
+        tasks: &Tasks,
+    ) -> Result<Self, TlsError> {
+        let tls = roots.map(|roots| {
+            let files = ClientFiles::load(roots, identity)?;
             files.keep_current(tasks, portolan_runtime::files::POLL);
             Ok::<_, TlsError>(files)
         });
-        Ok(Self { tls: tls.transpose()?, instance_timeout: config.instance_timeout() })
+        Ok(Self { tls: tls.transpose()?, purpose })
     }
 
     /// Tells when connections should be made anew.
@@ -95,10 +103,17 @@ impl Dialer {
         // A request that arrives first finds its script there.
         let mut loading = connection.clone();
         tokio::select! {
-            loaded = script::load(&mut loading) => loaded?,
+            loaded = self.load_scripts(&mut loading) => loaded?,
             () = &mut driver => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
         }
-        connection.set_response_timeout(self.instance_timeout);
+        connection.set_response_timeout(self.purpose.timeout);
         Ok((connection, driver))
+    }
+
+    async fn load_scripts(&self, on: &mut MultiplexedConnection) -> RedisResult<()> {
+        for script in self.purpose.scripts {
+            script.load_async(on).await?;
+        }
+        Ok(())
     }
 }

@@ -5,29 +5,29 @@ use redis::{RedisResult, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{dial::Dialer, metrics};
+use crate::dial::Dialer;
 
-/// How often a master is asked whether it is there, and how soon a lost one is dialled again.
+/// How often a server is asked whether it is there, and how soon a lost one is dialled again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many questions without an answer are the end of a connection: its other side may be gone
 /// without a word.
 const PATIENCE: u32 = 3;
 
-/// One master. A task of its own keeps a connection to it, so that no request ever waits for one.
+/// One server. A task of its own keeps a connection to it, so that no request ever waits for one.
 #[derive(Clone, Debug)]
-pub(crate) struct Instance {
-    /// Its place in the configuration.
-    pub(crate) number: usize,
+pub struct Instance {
+    /// Its place among the servers of its purpose.
+    pub number: usize,
     link: watch::Receiver<Option<MultiplexedConnection>>,
 }
 
 impl Instance {
     /// Starts connecting, and goes on until the soft token and the last clone is gone.
-    pub(crate) fn start(number: usize, address: String, dialer: Dialer, tasks: &Tasks) -> Self {
+    pub fn start(number: usize, address: String, dialer: Dialer, tasks: &Tasks) -> Self {
         let (publish, link) = watch::channel(None);
-        let changes = dialer.changes();
+        let (name, changes) = (dialer.purpose.name, dialer.changes());
         let mut keeper = Keeper { address, dialer, changes, publish, tasks: tasks.clone() };
-        tasks.spawn("lock master", async move {
+        tasks.spawn(name, async move {
             let (soft, publish) = (keeper.tasks.soft(), keeper.publish.clone());
             let unused = async {
                 soft.cancelled().await;
@@ -42,15 +42,12 @@ impl Instance {
     }
 
     /// The connection, if there is one at this moment.
-    pub(crate) fn connection(&self) -> Option<MultiplexedConnection> {
+    pub fn connection(&self) -> Option<MultiplexedConnection> {
         self.link.borrow().clone()
     }
 
-    /// Asks the master something.
-    pub(crate) async fn ask<T, F>(
-        &self,
-        question: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Option<T>
+    /// Asks the server something.
+    pub async fn ask<T, F>(&self, question: impl FnOnce(MultiplexedConnection) -> F) -> Option<T>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -58,12 +55,12 @@ impl Instance {
     }
 }
 
-/// What a master answers. No answer, for whatever reason, is none.
-pub(crate) async fn answer<T>(asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
+/// What a server answers. No answer, for whatever reason, is none.
+pub async fn answer<T>(asked: impl Future<Output = RedisResult<T>>) -> Option<T> {
     match asked.await {
         Ok(answer) => Some(answer),
         Err(error) => {
-            tracing::debug!(%error, "a lock master did not answer");
+            tracing::debug!(%error, "a server did not answer");
             None
         }
     }
@@ -139,23 +136,23 @@ impl Keeper {
             }
             let pong: RedisResult<()> = redis::cmd("PING").query_async(&mut link.connection).await;
             missed = if pong.is_ok() { 0 } else { missed + 1 };
-            metrics::instance(&self.address, missed == 0);
+            (self.dialer.purpose.report)(&self.address, missed == 0);
             if missed == PATIENCE {
                 return Err("no answer");
             }
         }
     }
 
-    /// Says once that the master is there or not.
+    /// Says once that the server is there or not.
     fn tell(&self, before: &mut Option<bool>, now: Result<(), String>) {
-        metrics::instance(&self.address, now.is_ok());
+        (self.dialer.purpose.report)(&self.address, now.is_ok());
         if before.replace(now.is_ok()) == Some(now.is_ok()) {
             return;
         }
-        let master = &self.address;
+        let (name, address) = (self.dialer.purpose.name, &self.address);
         match now {
-            Ok(()) => tracing::info!(%master, "lock master there"),
-            Err(error) => tracing::warn!(%master, error, "lock master not there"),
+            Ok(()) => tracing::info!(%address, "{name} there"),
+            Err(error) => tracing::warn!(%address, error, "{name} not there"),
         }
     }
 }
