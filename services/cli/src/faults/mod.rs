@@ -23,6 +23,7 @@ mod workload;
 use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
+use futures::FutureExt as _;
 use portolan_kernel::{Clock as _, SystemClock};
 use time::OffsetDateTime;
 use tokio::{
@@ -103,14 +104,17 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return systematic::run(args).await;
     }
     let only: BTreeSet<Kind> = args.only.iter().copied().collect();
+    // For all runs, so that a signal between two of them, or while one starts, is not missed.
+    let mut signals = StopSignals::new()?;
     let mut runs = Vec::new();
     for seed in args.seed..args.seed.saturating_add(args.runs) {
+        ensure!(signals.next().now_or_never().is_none(), Told);
         let faults = schedule(seed, args.length(), &only);
         announce(seed, args, &faults);
         if args.dry_run {
             continue;
         }
-        let run = match one(args, seed, faults).await {
+        let run = match one(args, seed, faults, &mut signals).await {
             Err(error) if !error.is::<Told>() => Run::broken(seed, args.minutes, &error),
             ended => ended?,
         };
@@ -148,7 +152,12 @@ fn write(args: &Args, runs: &[Run]) -> anyhow::Result<()> {
 }
 
 /// One run, from an empty installation to the auditor's verdict.
-async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> {
+async fn one(
+    args: &Args,
+    seed: u64,
+    faults: Vec<Fault>,
+    signals: &mut StopSignals,
+) -> anyhow::Result<Run> {
     let plan = Plan::new(seed, args.orders())?;
     let stepped = faults.iter().any(|fault| fault.kind == Kind::ClockStep);
     let clocks = if stepped { Some(Clocks::make().await?) } else { None };
@@ -157,7 +166,7 @@ async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> 
         let done = hurt(args, &shop, &plan, faults).await?;
         judge(args, &shop, done).await
     };
-    let run = unless_told(all).await;
+    let run = unless_told(signals, all).await;
     shop.stop(run.as_ref().is_ok_and(Run::sound)).await?;
     Ok(Run { seed, ..run? })
 }
@@ -167,11 +176,14 @@ async fn one(args: &Args, seed: u64, faults: Vec<Fault>) -> anyhow::Result<Run> 
 struct Told;
 
 /// Ends work when we are told to, so that what was started can be stopped.
-async fn unless_told<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut stop = StopSignals::new()?;
+async fn unless_told<T>(
+    signals: &mut StopSignals,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
     tokio::select! {
+        biased;
+        () = signals.next() => bail!(Told),
         ended = work => ended,
-        () = stop.next() => bail!(Told),
     }
 }
 

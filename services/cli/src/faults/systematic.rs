@@ -25,7 +25,7 @@ use super::{
     unless_told,
     workload::Customers,
 };
-use crate::{audit, out, token::Signer};
+use crate::{audit, local::StopSignals, out, token::Signer};
 
 /// How long others may take to come to their failpoints when an order is final.
 const AFTERLIFE: Duration = Duration::from_secs(3);
@@ -95,7 +95,8 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(args.seed, 1)?;
     let environment = [("PORTOLAN_FAILPOINTS", directory.as_path())];
     let shop = Installation::start(&args.state, args.port_offset, &environment, None).await?;
-    let done = unless_told(crash_everywhere(&shop, &plan, &directory)).await;
+    let done =
+        unless_told(&mut StopSignals::new()?, crash_everywhere(&shop, &plan, &directory)).await;
     let sound = matches!(&done, Ok(found) if found.sound());
     shop.stop(sound).await?;
     fs::remove_dir_all(&directory)?;
