@@ -21,6 +21,7 @@ use crate::{
     config::{Config, LimitsConfig},
     login::Login,
     openapi,
+    rate::Rates,
 };
 
 /// A page of 100 orders with 1 000 lines each exceeds the 4 MiB that tonic takes by default.
@@ -53,6 +54,7 @@ pub struct App {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) login: Option<Arc<Login>>,
     pub(crate) limits: LimitsConfig,
+    pub(crate) rates: Arc<Rates>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGen>,
     /// Cancelled when the process stops: streams end.
@@ -81,6 +83,7 @@ impl App {
             verifier: Arc::new(verifier(config, login.as_ref(), ctx)?),
             login: login.map(Arc::new),
             limits: config.limits,
+            rates: Rates::start(config, ctx)?,
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
             soft: ctx.tasks.soft(),

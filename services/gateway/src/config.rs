@@ -10,6 +10,8 @@ use portolan_runtime::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::{quota::QuotaConfig, rate::RatesConfig};
+
 /// The gateway's configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,13 @@ pub struct Config {
     /// What a request may cost.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How often somebody may ask this process.
+    #[serde(default)]
+    pub rates: RatesConfig,
+    /// How often somebody may ask all gateways together; without it each process counts for itself
+    /// alone.
+    #[serde(default)]
+    pub quota: Option<QuotaConfig>,
     /// When a service is left alone.
     #[serde(default)]
     pub breaker: BreakerConfig,
@@ -203,6 +212,10 @@ impl Validate for Config {
         }
         self.breaker.validate()?;
         self.retry.validate()?;
+        self.rates.validate()?;
+        if let Some(quota) = &self.quota {
+            quota.validate()?;
+        }
         self.limits.validate()
     }
 }
@@ -284,6 +297,8 @@ mod tests {
                 ..DevIssuerConfig::default()
             },
             limits: LimitsConfig::default(),
+            rates: RatesConfig::default(),
+            quota: None,
             breaker: BreakerConfig::default(),
             retry: RetryConfig::default(),
         }
@@ -305,6 +320,9 @@ mod tests {
         assert_eq!(unsecured, "payment_url");
         assert_eq!(fault(|c| c.auth.issuer.clear()), "auth.issuer");
         assert_eq!(fault(|c| c.limits.body_bytes = 0), "limits.body_bytes");
+        assert_eq!(fault(|c| c.rates.token.requests = 0), "rates.token.requests");
+        let nowhere = fault(|c| c.quota = Some(QuotaConfig::new("valkey".to_owned())));
+        assert_eq!(nowhere, "quota.server");
         assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");
         assert_eq!(fault(|c| c.limits.concurrent_calls = 0), "limits.concurrent_calls");
         assert_eq!(fault(|c| c.breaker.min_calls = 0), "breaker.min_calls");

@@ -8,7 +8,7 @@ mod json_error;
 mod path;
 mod query;
 
-pub(crate) use caller::{Caller, Customer, Operator};
+pub(crate) use caller::{Caller, Customer, LogIn, Operator, Visitor};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use json::{Json, Object};
 pub(crate) use path::{OrderPath, SkuPath, valid_sku};

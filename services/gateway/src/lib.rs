@@ -8,6 +8,8 @@
 //! - Identity comes from the verified token alone ([`portolan_auth`]); the user id that the other
 //!   services see is the token's subject. Operators read any order, customers only their own.
 //! - Prices, totals and states come from the services; nothing the client says about them counts.
+//! - Who asks too often is told when to come back: `rate` counts in this process, `quota` for all
+//!   gateways together.
 //! - Tokens, passwords, card tokens and bodies are never logged and never repeated in an answer.
 //!
 //! `edge` is what every request passes, `extract` reads and checks requests, `api` has one module
@@ -23,6 +25,8 @@ mod health;
 mod login;
 pub mod openapi;
 mod problem;
+mod quota;
+mod rate;
 mod remote;
 mod router;
 
@@ -31,6 +35,8 @@ use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfi
 
 pub use app::App;
 pub use config::{AuthConfig, Config, DevIssuerConfig, LimitsConfig, UserConfig};
+pub use quota::QuotaConfig;
+pub use rate::{Rate, RatesConfig};
 pub use router::router;
 
 /// The gateway as a process.
@@ -60,6 +66,8 @@ impl Service for Gateway {
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
         edge::describe_metrics();
+        rate::describe_metrics();
+        quota::describe_metrics();
         let app = App::new(&config, &ctx).context("cannot start")?;
         health::watch(&ctx, &config)?;
         portolan_runtime::http::serve(&ctx, router(app)).await

@@ -16,6 +16,7 @@ use utoipa::{
 use crate::{
     api::{dead_letters, events, meta, orders, place, products, stats, timeline, tokens},
     problem::{FieldError, KINDS, MEDIA_TYPE, ProblemDocument},
+    rate::header::{DRAFT, LIMIT, POLICY},
 };
 
 #[derive(Debug, OpenApi)]
@@ -76,7 +77,7 @@ impl Modify for Everywhere {
         for item in description.paths.paths.values_mut() {
             let operations = [&mut item.get, &mut item.post];
             for operation in operations.into_iter().flatten() {
-                for status in [500, 503, 504] {
+                for status in [429, 500, 503, 504] {
                     let (code, response) = problem(status);
                     operation.responses.responses.entry(code).or_insert(response);
                 }
@@ -125,14 +126,31 @@ fn problem(status: u16) -> (String, RefOr<Response>) {
     let mut response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content);
     response =
         response.header("x-trace-id", header("The trace id, as in the document", Type::String));
-    if matches!(status, 409 | 503) {
+    if matches!(status, 409 | 429 | 503) {
         response = response
             .header("Retry-After", header("Seconds to wait, if waiting helps", Type::Integer));
+    }
+    if status == 429 {
+        response = rate_limited(response);
     }
     if status == 401 {
         response = response.header("WWW-Authenticate", header("The scheme to use", Type::String));
     }
     (status.to_string(), response.build().into())
+}
+
+/// Other answers have these fields too; here they say which budget is used up.
+fn rate_limited(response: ResponseBuilder) -> ResponseBuilder {
+    let policy = format!(
+        "The budgets that counted the request: `q` requests at once, and as many again evenly in \
+         `w` seconds ({DRAFT})"
+    );
+    let limit = format!(
+        "What each has left: `r` requests, and no more than that within `t` seconds ({DRAFT})"
+    );
+    response
+        .header(POLICY.as_str(), header(&policy, Type::String))
+        .header(LIMIT.as_str(), header(&limit, Type::String))
 }
 
 fn header(description: &str, kind: Type) -> openapi::header::Header {

@@ -7,7 +7,9 @@ use crate::{
     api::{dead_letters, events, meta, orders, place, products, stats, timeline, tokens},
     app::App,
     edge::edge,
+    extract::Visitor,
     problem::{Problem, kind},
+    rate::meter,
 };
 
 /// Every address of the gateway.
@@ -30,15 +32,16 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", get(meta::get_description))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        .layer(middleware::from_fn_with_state(app.clone(), meter))
         .layer(middleware::from_fn_with_state(app.clone(), edge))
         .with_state(app)
 }
 
-async fn no_route() -> Problem {
+async fn no_route(_visitor: Visitor) -> Problem {
     Problem::new(kind::NOT_FOUND, "There is nothing at this address.")
 }
 
 /// The router adds `Allow`.
-async fn no_method() -> Problem {
+async fn no_method(_visitor: Visitor) -> Problem {
     Problem::new(kind::METHOD_NOT_ALLOWED, "This address exists, but not with this method.")
 }

@@ -206,7 +206,10 @@ impl Wiring<'_> {
                 let provider = quoted(&address(ports.psp, self.tls.is_some()));
                 writeln!(text, "\n[psp]\nurl = {provider}")?;
             }
-            Service::Gateway => text.push_str(&self.gateway_auth()?),
+            Service::Gateway => {
+                text.push_str(&self.gateway_auth()?);
+                text.push_str(&self.quota(&files));
+            }
             Service::Order => text.push_str(&self.lock(&files)),
             Service::Psp | Service::Inventory | Service::Notification => {}
         }
@@ -243,7 +246,14 @@ impl Wiring<'_> {
         format!("\n[lock]\nmasters = [{}]\n{files}", masters.join(", "))
     }
 
-    /// How the service proves itself to database, broker and the lock's masters.
+    /// Where what all gateways allow is counted: the last of the lock's masters, which a majority of
+    /// the others does without.
+    fn quota(&self, files: &str) -> String {
+        let [.., port] = self.settings.ports.redis;
+        format!("\n[quota]\nserver = {}\n{files}", quoted(&loopback(port).to_string()))
+    }
+
+    /// How the service proves itself to database, broker, the lock's masters and the quota's.
     fn files(&self, service: Service) -> String {
         pair(self.tls, service.name()).map_or_else(String::new, |(roots, identity)| {
             let (roots, identity) = (path_text(&roots), path_text(&identity));

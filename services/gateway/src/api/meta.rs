@@ -8,7 +8,7 @@ use http::{
 };
 use utoipa::ToSchema;
 
-use crate::{app::App, openapi::NotFoundProblem, problem::Problem};
+use crate::{app::App, extract::Visitor, openapi::NotFoundProblem, problem::Problem};
 
 const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -29,7 +29,10 @@ pub(crate) struct KeySet {
     responses((status = 200, description = "The key set", body = KeySet), NotFoundProblem),
     security(()),
 )]
-pub(crate) async fn get_keys(State(app): State<App>) -> Result<Response, Problem> {
+pub(crate) async fn get_keys(
+    State(app): State<App>,
+    _visitor: Visitor,
+) -> Result<Response, Problem> {
     let login = app.login.as_ref().ok_or_else(Problem::not_found)?;
     Ok(([(CACHE_CONTROL, CACHEABLE)], axum::Json(login.issuer.jwks())).into_response())
 }
@@ -40,7 +43,7 @@ pub(crate) async fn get_keys(State(app): State<App>) -> Result<Response, Problem
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
     security(()),
 )]
-pub(crate) async fn get_description(State(app): State<App>) -> Response {
+pub(crate) async fn get_description(State(app): State<App>, _visitor: Visitor) -> Response {
     let json = HeaderValue::from_static("application/json");
     ([(CACHE_CONTROL, CACHEABLE), (CONTENT_TYPE, json)], app.description).into_response()
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::money::{Money, required};
 use crate::{
     app::App,
-    extract::{Params, SkuPath},
+    extract::{Params, SkuPath, Visitor},
     openapi::{NotFoundProblem, QueryProblem},
     problem::Problem,
 };
@@ -71,6 +71,7 @@ impl TryFrom<ProtoProduct> for Product {
 )]
 pub(crate) async fn list_products(
     State(app): State<App>,
+    _visitor: Visitor,
     uri: Uri,
 ) -> Result<axum::Json<ProductPage>, Problem> {
     let params = Params::of(&uri, &["cursor", "limit", "q"])?;
@@ -92,6 +93,7 @@ pub(crate) async fn list_products(
 )]
 pub(crate) async fn get_product(
     State(app): State<App>,
+    _visitor: Visitor,
     SkuPath(sku): SkuPath,
 ) -> Result<axum::Json<Product>, Problem> {
     let request = grpc::deadline(GetProductRequest { sku }, app.limits.call_timeout());

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    extract::Json,
+    extract::{Json, LogIn},
     openapi::{BodyProblems, LoginProblem, NotFoundProblem},
     problem::{Problem, kind},
 };
@@ -49,6 +49,7 @@ pub(crate) struct Token {
 )]
 pub(crate) async fn create_token(
     State(app): State<App>,
+    _attempt: LogIn,
     Json(credentials): Json<Credentials>,
 ) -> Result<axum::Json<Token>, Problem> {
     let login = app.login.as_ref().ok_or_else(Problem::not_found)?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{edge, record};
-use crate::{App, AuthConfig, Config, DevIssuerConfig, LimitsConfig};
+use crate::{App, AuthConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig};
 
 async fn panics() -> StatusCode {
     panic!("a secret in a panic message");
@@ -51,6 +51,8 @@ fn router(limits: LimitsConfig) -> Router {
         },
         dev_issuer: DevIssuerConfig { key_file: PathBuf::new(), ..DevIssuerConfig::default() },
         limits,
+        rates: RatesConfig::default(),
+        quota: None,
         breaker: BreakerConfig::default(),
         retry: RetryConfig::default(),
     };

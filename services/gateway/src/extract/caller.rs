@@ -1,11 +1,20 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use portolan_auth::{Claims, Role, bearer_token};
+use portolan_auth::{AuthError, Claims, Role, bearer_token};
 
 use crate::{
     app::App,
     problem::{Problem, kind},
+    rate::Account,
 };
+
+/// Anybody, who needs no token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visitor;
+
+/// Anybody who tries to log in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogIn;
 
 /// Whoever holds the verified token, with at least one role.
 #[derive(Clone, Debug)]
@@ -36,16 +45,50 @@ impl Caller {
     }
 }
 
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        app.rates.visitor(Account::of(parts)?).map(|()| Self)
+    }
+}
+
+impl FromRequestParts<App> for LogIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        app.rates.log_in(Account::of(parts)?).map(|()| Self)
+    }
+}
+
+/// What the request's token says. Whoever has no good one is a stranger, and counted as one.
+async fn verified(parts: &Parts, app: &App) -> Result<Claims, Problem> {
+    let verified = match bearer_token(&parts.headers) {
+        Ok(token) => app.verifier.verify(token).await,
+        Err(error) => Err(error),
+    };
+    if let Err(AuthError::Missing | AuthError::Invalid(_)) = &verified {
+        app.rates.visitor(Account::of(parts)?)?;
+    }
+    Ok(verified?)
+}
+
+/// Counts a request that its subject may make.
+async fn admitted(parts: &Parts, app: &App, claims: &Claims) -> Result<(), Problem> {
+    app.rates.subject(Account::of(parts)?, &claims.sub).await
+}
+
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let claims = app.verifier.verify(bearer_token(&parts.headers)?).await?;
-        if claims.has(Role::Customer) || claims.has(Role::Operator) {
-            Ok(Self(claims))
-        } else {
-            Err(Problem::new(kind::FORBIDDEN, "The token has none of the roles that exist here."))
+        let claims = verified(parts, app).await?;
+        if !claims.has(Role::Customer) && !claims.has(Role::Operator) {
+            let detail = "The token has none of the roles that exist here.";
+            return Err(Problem::new(kind::FORBIDDEN, detail));
         }
+        admitted(parts, app, &claims).await?;
+        Ok(Self(claims))
     }
 }
 
@@ -53,12 +96,12 @@ impl FromRequestParts<App> for Customer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Caller(claims) = Caller::from_request_parts(parts, app).await?;
-        if claims.has(Role::Customer) {
-            Ok(Self { user_id: claims.sub })
-        } else {
-            Err(Problem::new(kind::FORBIDDEN, "Only a customer can do this."))
+        let claims = verified(parts, app).await?;
+        if !claims.has(Role::Customer) {
+            return Err(Problem::new(kind::FORBIDDEN, "Only a customer can do this."));
         }
+        admitted(parts, app, &claims).await?;
+        Ok(Self { user_id: claims.sub })
     }
 }
 
@@ -66,11 +109,11 @@ impl FromRequestParts<App> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Caller(claims) = Caller::from_request_parts(parts, app).await?;
-        if claims.has(Role::Operator) {
-            Ok(Self { name: claims.sub })
-        } else {
-            Err(Problem::new(kind::FORBIDDEN, "Only an operator can do this."))
+        let claims = verified(parts, app).await?;
+        if !claims.has(Role::Operator) {
+            return Err(Problem::new(kind::FORBIDDEN, "Only an operator can do this."));
         }
+        admitted(parts, app, &claims).await?;
+        Ok(Self { name: claims.sub })
     }
 }

@@ -51,6 +51,7 @@ kinds! {
     IDEMPOTENCY_KEY_REUSED: "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The idempotency key was used for another request";
     TOO_MANY_REQUESTS: "resource_exhausted", TOO_MANY_REQUESTS, "A limit is reached";
+    RATE_LIMITED: "rate_limited", TOO_MANY_REQUESTS, "Too many requests in a row";
     INTERNAL: "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     UNAVAILABLE: "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
     EVENTS_DELAYED: "events_delayed", SERVICE_UNAVAILABLE, "No new orders until events are delivered";

@@ -13,5 +13,6 @@ mod events;
 mod identity;
 mod mapping;
 mod orders;
+mod rates;
 mod rotation;
 mod support;

@@ -15,7 +15,7 @@ use http::{
 use http_body_util::BodyExt as _;
 use portolan_auth::{Issuer, Role, hash_password};
 use portolan_gateway::{
-    App, AuthConfig, Config, DevIssuerConfig, LimitsConfig, UserConfig, router,
+    App, AuthConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig, UserConfig, router,
 };
 use portolan_kernel::{Clock as _, SystemClock};
 use portolan_proto::{
@@ -140,7 +140,7 @@ impl Answer {
         let trace_id = document["trace_id"].as_str().unwrap();
         assert_eq!(trace_id.len(), 32, "{document}");
         assert_eq!(self.header("x-trace-id"), trace_id);
-        if status == 503 {
+        if matches!(status, 429 | 503) {
             assert!(self.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
         }
         document
@@ -216,6 +216,8 @@ pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
             ..DevIssuerConfig::default()
         },
         limits: LimitsConfig::default(),
+        rates: RatesConfig::default(),
+        quota: None,
         breaker: grpc::BreakerConfig::default(),
         retry: grpc::RetryConfig::default(),
     }
