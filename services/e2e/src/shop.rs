@@ -353,6 +353,16 @@ impl Shop {
         Some((status, answer.json().await.ok()?))
     }
 
+    /// The value of a series at `/metrics` of a process, named with its labels; 0 before there is
+    /// one.
+    pub async fn metric(&self, service: Service, index: usize, series: &str) -> f64 {
+        let url = format!("{}/metrics", self.replica(service, index).ports.admin_url());
+        let answer = self.http.get(url).send().await.expect("an answer of the admin port");
+        let text = answer.text().await.expect("the metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
     /// Waits until `/readyz` of a process has this status; returns the document.
     pub async fn ready_is(&self, service: Service, index: usize, status: u16) -> Value {
         let what = format!("{}-{index} answers {status} on /readyz", service.name());
