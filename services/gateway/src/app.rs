@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    browsers::Browsers,
     config::{Config, LimitsConfig},
     login::Login,
     openapi,
@@ -55,6 +56,7 @@ pub struct App {
     pub(crate) login: Option<Arc<Login>>,
     pub(crate) limits: LimitsConfig,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) browsers: Arc<Browsers>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGen>,
     /// Cancelled when the process stops: streams end.
@@ -84,6 +86,7 @@ impl App {
             login: login.map(Arc::new),
             limits: config.limits,
             rates: Rates::start(config, ctx)?,
+            browsers: Arc::new(Browsers::new(&config.browsers)?),
             clock: Arc::clone(&ctx.clock),
             ids: Arc::clone(&ctx.ids),
             soft: ctx.tasks.soft(),

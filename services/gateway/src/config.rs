@@ -10,7 +10,7 @@ use portolan_runtime::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use crate::{quota::QuotaConfig, rate::RatesConfig};
+use crate::{browsers::is_origin, quota::QuotaConfig, rate::RatesConfig};
 
 /// The gateway's configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Config {
     /// alone.
     #[serde(default)]
     pub quota: Option<QuotaConfig>,
+    /// What browsers are told.
+    #[serde(default)]
+    pub browsers: BrowsersConfig,
     /// When a service is left alone.
     #[serde(default)]
     pub breaker: BreakerConfig,
@@ -139,6 +142,30 @@ pub struct UserConfig {
     pub roles: Vec<Role>,
 }
 
+/// `[browsers]`: what browsers are told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrowsersConfig {
+    /// The origins whose pages may call this interface (CORS), for instance
+    /// `https://shop.example`. None unless they are listed.
+    pub allowed_origins: Vec<String>,
+    /// For how many seconds a browser is to use nothing but HTTPS for this host
+    /// (`Strict-Transport-Security`). Only where TLS ends in front of the gateway, which speaks
+    /// plain HTTP itself: RFC 6797 forbids it otherwise. 0 says nothing.
+    pub hsts_secs: u64,
+}
+
+impl Validate for BrowsersConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        for (index, origin) in self.allowed_origins.iter().enumerate() {
+            let key = format!("browsers.allowed_origins[{index}]");
+            let problem = "must be as browsers write it, for instance https://shop.example";
+            Invalid::unless(is_origin(origin), &key, problem)?;
+        }
+        Ok(())
+    }
+}
+
 /// `[limits]`: what a request may cost.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -210,6 +237,7 @@ impl Validate for Config {
                 return Err(Invalid::new("auth.jwks_url", problem));
             }
         }
+        self.browsers.validate()?;
         self.breaker.validate()?;
         self.retry.validate()?;
         self.rates.validate()?;
@@ -299,6 +327,7 @@ mod tests {
             limits: LimitsConfig::default(),
             rates: RatesConfig::default(),
             quota: None,
+            browsers: BrowsersConfig::default(),
             breaker: BreakerConfig::default(),
             retry: RetryConfig::default(),
         }
@@ -335,6 +364,8 @@ mod tests {
         assert_eq!(fault(|c| c.dev_issuer.users[0].roles.clear()), "dev_issuer.users[0].roles");
         let name = fault(|c| c.dev_issuer.users[0].username = "a\nb".to_owned());
         assert_eq!(name, "dev_issuer.users[0].username");
+        let any = fault(|c| c.browsers.allowed_origins = vec!["*".to_owned()]);
+        assert_eq!(any, "browsers.allowed_origins[0]");
     }
 
     #[test]

@@ -13,10 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures::FutureExt as _;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
-};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use portolan_runtime::{deadline::within, telemetry::TraceContext};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -51,9 +48,14 @@ pub(crate) async fn edge(State(app): State<App>, mut request: Request, next: Nex
     let trace_id = trace.trace_id().unwrap_or_else(|| app.ids.next().simple().to_string());
     request.extensions_mut().insert(TraceId(trace_id.clone()));
 
-    let response = answer(&app, request, next).instrument(span.clone()).await;
+    let origin = app.browsers.allowed(request.headers()).cloned();
+    let response = match app.browsers.preflight(&request) {
+        Some(response) => response,
+        None => answer(&app, request, next).instrument(span.clone()).await,
+    };
     let mut response = documented(response, &instance, &trace_id);
     add_headers(response.headers_mut(), &trace, &trace_id);
+    app.browsers.tell(response.headers_mut(), origin);
     span.record("http.response.status_code", response.status().as_u16());
     record::request(method, &route, &response, started.elapsed(), &trace_id);
     response
@@ -119,6 +121,4 @@ fn add_headers(headers: &mut HeaderMap, trace: &TraceContext, trace_id: &str) {
     if let (false, Ok(value)) = (trace.is_none(), HeaderValue::from_str(trace.as_str())) {
         headers.insert(TRACEPARENT, value);
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

@@ -11,5 +11,5 @@ mod query;
 pub(crate) use caller::{Caller, Customer, LogIn, Operator, Visitor};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use json::{Json, Object};
-pub(crate) use path::{OrderPath, SkuPath, valid_sku};
+pub(crate) use path::{OrderPath, Places, SkuPath, valid_sku};
 pub(crate) use query::Params;

@@ -18,6 +18,7 @@
 
 mod api;
 mod app;
+mod browsers;
 mod config;
 mod edge;
 mod extract;
@@ -34,7 +35,7 @@ use anyhow::Context as _;
 use portolan_runtime::{Context, ServerConfig, Service, TelemetryConfig, TlsConfig};
 
 pub use app::App;
-pub use config::{AuthConfig, Config, DevIssuerConfig, LimitsConfig, UserConfig};
+pub use config::{AuthConfig, BrowsersConfig, Config, DevIssuerConfig, LimitsConfig, UserConfig};
 pub use quota::QuotaConfig;
 pub use rate::{Rate, RatesConfig};
 pub use router::router;

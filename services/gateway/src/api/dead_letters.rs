@@ -3,7 +3,7 @@
 
 mod shapes;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::Uri;
 use portolan_proto::ops::v1::{
     self as proto, dead_letter_service_client::DeadLetterServiceClient, selection::Target,
@@ -17,7 +17,7 @@ pub(crate) use shapes::{DeadLetterDetails, DeadLetterPage, Handled};
 
 use crate::{
     app::{App, Channel},
-    extract::{Json, Operator, Params},
+    extract::{Json, Operator, Params, Places},
     openapi::{BodyProblems, ConflictProblem, NotFoundProblem, QueryProblem, Secured},
     problem::Problem,
 };
@@ -33,9 +33,11 @@ const MAX_KEY_CHARS: usize = 256;
 pub(crate) struct Remedy {
     /// The dead letter of this key: an order id.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     key: Option<String>,
     /// This event, which must be a dead letter.
     #[serde(default)]
+    #[schema(format = Uuid)]
     event_id: Option<String>,
     /// All of the group. One request takes some of them: repeat it with `cursor`.
     #[serde(default)]
@@ -47,6 +49,7 @@ pub(crate) struct Remedy {
     #[schema(
         min_length = 1,
         max_length = 500,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$",
         example = "the constraint was wrong; fixed in 1.4.2"
     )]
     reason: String,
@@ -80,17 +83,21 @@ pub(crate) struct Surrender {
     #[schema(format = Uuid)]
     event_id: String,
     /// Why, for those who read the trail later: a line of 1 to 500 characters.
-    #[schema(min_length = 1, max_length = 500, example = "forged, see incident 12")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f][^\\x00-\\x1f\\x7f-\\x9f]*$",
+        example = "forged, see incident 12"
+    )]
     reason: String,
 }
 
 fn warrant(reason: &str, operator: Operator) -> Result<proto::Warrant, Problem> {
-    let reason = reason.trim().to_owned();
-    let line = !reason.is_empty() && !reason.chars().any(char::is_control);
+    let line = !reason.trim().is_empty() && !reason.chars().any(char::is_control);
     if !line || reason.chars().count() > MAX_REASON_CHARS {
         return Err(Problem::field("reason", "must be a line of 1 to 500 characters"));
     }
-    Ok(proto::Warrant { operator: operator.name, reason })
+    Ok(proto::Warrant { operator: operator.name, reason: reason.trim().to_owned() })
 }
 
 fn checked_key(key: String) -> Result<String, Problem> {
@@ -116,9 +123,11 @@ fn client(app: &App, group: &str) -> Result<(&'static str, Client), Problem> {
     params(
         ("group" = Option<String>, Query, description = "Only those of this consumer group: \
             order, inventory, payment, notification"),
-        ("key" = Option<String>, Query, description = "Only those of this key: an order id"),
-        ("cursor" = Option<String>, Query, description = "Where the previous page ended: its \
-            `next_cursor`"),
+        ("key" = Option<String>, Query, min_length = 1, max_length = 256,
+            pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$",
+            description = "Only those of this key: an order id"),
+        ("cursor" = Option<String>, Query, max_length = 512, pattern = "^[!-~]*$",
+            description = "Where the previous page ended: its `next_cursor`"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many at \
             most; 20 if not given"),
     ),
@@ -181,7 +190,7 @@ pub(crate) async fn list_dead_letters(
 pub(crate) async fn get_dead_letter(
     State(app): State<App>,
     _operator: Operator,
-    Path((group, event_id)): Path<(String, String)>,
+    Places((group, event_id)): Places<(String, String)>,
 ) -> Result<axum::Json<DeadLetterDetails>, Problem> {
     let (group, mut client) = client(&app, &group)?;
     if event_id.parse::<portolan_kernel::OrderId>().is_err() {
@@ -208,7 +217,7 @@ pub(crate) async fn get_dead_letter(
 pub(crate) async fn redrive_dead_letters(
     State(app): State<App>,
     operator: Operator,
-    Path(group): Path<String>,
+    Places(group): Places<String>,
     Json(remedy): Json<Remedy>,
 ) -> Result<axum::Json<Handled>, Problem> {
     let (group, mut client) = client(&app, &group)?;
@@ -235,7 +244,7 @@ pub(crate) async fn redrive_dead_letters(
 pub(crate) async fn drop_dead_letter(
     State(app): State<App>,
     operator: Operator,
-    Path(group): Path<String>,
+    Places(group): Places<String>,
     Json(surrender): Json<Surrender>,
 ) -> Result<axum::Json<Handled>, Problem> {
     let (group, mut client) = client(&app, &group)?;

@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use utoipa::ToSchema;
 
 use super::order::{Order, carried};
 use crate::{
@@ -30,6 +31,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// A stream ends with its token, and never lives longer than this.
 const MAX_AGE: Duration = Duration::from_hours(1);
 
+/// One event of a stream.
+#[derive(Debug, ToSchema)]
+#[schema(as = OrderEvent)]
+#[expect(dead_code, reason = "describes what is written as text")]
+pub(crate) struct OneEvent {
+    /// `order`, or `problem` as the last one.
+    #[schema(pattern = "^(order|problem)$")]
+    event: String,
+    /// The order's version.
+    #[schema(required = false, pattern = "^[1-9][0-9]*$")]
+    id: String,
+    /// The order or the problem, as JSON.
+    data: String,
+}
+
 /// Follow an order
 ///
 /// Server-sent events. Each `order` event has the order as its data and its version as its id: first
@@ -39,7 +55,7 @@ const MAX_AGE: Duration = Duration::from_hours(1);
     get, path = "/v1/orders/{id}/events", tag = "orders", operation_id = "watchOrder",
     params(("id" = String, Path, format = Uuid, description = "The order")),
     responses((status = 200, description = "Events", content_type = "text/event-stream",
-        body = String), NotFoundProblem, Secured),
+        body = OneEvent), NotFoundProblem, Secured),
     security(("bearer" = [])),
 )]
 pub(crate) async fn watch_order(

@@ -51,8 +51,8 @@ pub(crate) async fn get_order(
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", operation_id = "listOrders",
     params(
-        ("cursor" = Option<String>, Query, description = "Where the previous page ended: its \
-            `next_cursor`"),
+        ("cursor" = Option<String>, Query, max_length = 512, pattern = "^[!-~]*$",
+            description = "Where the previous page ended: its `next_cursor`"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many orders \
             at most; 20 if not given"),
         ("status" = Option<OrderStatus>, Query, description = "Only orders of this status"),

@@ -146,7 +146,8 @@ fn valid_token(token: &str) -> bool {
 /// the first request is still running; only then is `Idempotency-Replayed: true`.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", operation_id = "placeOrder",
-    params(("Idempotency-Key" = String, Header, min_length = 1, max_length = 255,
+    params(("Idempotency-Key" = String, Header,
+        pattern = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#,
         description = "The client's name for this attempt, unique per customer, bare or as a \
             quoted string. Repeat it when the outcome of a request is unknown.")),
     request_body = NewOrder,

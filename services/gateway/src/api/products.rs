@@ -58,11 +58,12 @@ impl TryFrom<ProtoProduct> for Product {
 #[utoipa::path(
     get, path = "/v1/products", tag = "products", operation_id = "listProducts",
     params(
-        ("cursor" = Option<String>, Query, description = "Where the previous page ended: its \
-            `next_cursor`"),
+        ("cursor" = Option<String>, Query, max_length = 512, pattern = "^[!-~]*$",
+            description = "Where the previous page ended: its `next_cursor`"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many \
             products at most; 20 if not given"),
-        ("q" = Option<String>, Query, max_length = 100, description = "Only products whose name \
+        ("q" = Option<String>, Query, max_length = 100,
+            pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$", description = "Only products whose name \
             or SKU contains this, whatever the case"),
     ),
     responses((status = 200, description = "A page of products", body = ProductPage),

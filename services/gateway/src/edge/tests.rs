@@ -11,7 +11,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::{edge, record};
-use crate::{App, AuthConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig};
+use crate::{App, AuthConfig, BrowsersConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig};
 
 async fn panics() -> StatusCode {
     panic!("a secret in a panic message");
@@ -53,6 +53,7 @@ fn router(limits: LimitsConfig) -> Router {
         limits,
         rates: RatesConfig::default(),
         quota: None,
+        browsers: BrowsersConfig::default(),
         breaker: BreakerConfig::default(),
         retry: RetryConfig::default(),
     };

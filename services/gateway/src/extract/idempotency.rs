@@ -63,8 +63,51 @@ fn unquote(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
+
+    /// What the description says that a key looks like.
+    fn described() -> String {
+        let description: Value = serde_json::from_str(&crate::openapi::json().unwrap()).unwrap();
+        let parameter = &description["paths"]["/v1/orders"]["post"]["parameters"][0];
+        assert_eq!(parameter["name"], NAME);
+        let pattern = parameter["schema"]["pattern"].as_str().unwrap();
+        // Whole keys: the generator knows no anchors.
+        pattern.strip_prefix('^').and_then(|rest| rest.strip_suffix('$')).unwrap().to_owned()
+    }
+
+    #[test]
+    fn every_key_that_fits_the_description_is_accepted() {
+        let keys = proptest::string::string_regex(&described()).unwrap();
+        let run = proptest::test_runner::TestRunner::default().run(&keys, |key| {
+            prop_assert!(of(&[&key]).is_ok());
+            Ok(())
+        });
+        run.unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_the_same_with_and_without_quotes(key in "[!#-~][!-~]{0,254}") {
+            let quoted = key.replace('\\', r"\\").replace('"', r#"\""#);
+            prop_assert_eq!(of(&[&format!("\"{quoted}\"")]), Ok(key.clone()));
+            prop_assert_eq!(of(&[&key]), Ok(key));
+        }
+
+        #[test]
+        fn whatever_the_header_is_the_key_is_visible_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(HEADER, value)]);
+            if let Ok(IdempotencyKey(key)) = from_headers(&headers) {
+                prop_assert!((1..=MAX_BYTES).contains(&key.len()));
+                prop_assert!(key.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+    }
 
     fn of(values: &[&str]) -> Result<String, String> {
         let mut headers = HeaderMap::new();

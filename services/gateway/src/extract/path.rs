@@ -1,12 +1,26 @@
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use portolan_kernel::OrderId;
+use serde::de::DeserializeOwned;
 
 use crate::{app::App, problem::Problem};
 
 const MAX_SKU_BYTES: usize = 64;
 /// The hyphenated form; a UUID also has others, but an address has only one.
 const UUID_CHARS: usize = 36;
+
+/// What the address has in its places. Text that is not UTF-8 names nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Places<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Places<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, app).await;
+        path.map(|Path(places)| Self(places)).map_err(|_| Problem::not_found())
+    }
+}
 
 /// The order of the address. What is no UUID names no order.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +30,7 @@ impl FromRequestParts<App> for OrderPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let text = segment(parts, app).await?;
+        let Places(text) = Places::<String>::from_request_parts(parts, app).await?;
         let id = if text.len() == UUID_CHARS { text.parse().ok() } else { None };
         id.map(Self).ok_or_else(Problem::not_found)
     }
@@ -30,14 +44,9 @@ impl FromRequestParts<App> for SkuPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let text = segment(parts, app).await?;
+        let Places(text) = Places::<String>::from_request_parts(parts, app).await?;
         if valid_sku(&text) { Ok(Self(text)) } else { Err(Problem::not_found()) }
     }
-}
-
-async fn segment(parts: &mut Parts, app: &App) -> Result<String, Problem> {
-    let path = Path::<String>::from_request_parts(parts, app).await;
-    path.map(|Path(text)| text).map_err(|_| Problem::not_found())
 }
 
 /// Whether the text can be a SKU: 1 to 64 visible ASCII characters.

@@ -91,6 +91,8 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(query: &str) -> Result<Params, Problem> {
@@ -102,6 +104,28 @@ mod tests {
         let problem = result.unwrap_err();
         assert_eq!(problem.status.as_u16(), 422);
         problem.errors[0].field.clone()
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_the_reader_panic(
+            query in prop_oneof!["[a-z=&%+0-9A-F]{0,60}", "(q|limit|cursor|status)=[!-~]{0,40}"],
+        ) {
+            // What an address cannot hold does not come here.
+            if format!("/v1/products?{query}").parse::<Uri>().is_err() {
+                return Ok(());
+            }
+            if let Ok(params) = of(&query) {
+                prop_assert!(params.limit().is_err() || (1..=MAX_LIMIT).contains(&params.limit().unwrap()));
+                let _ = (params.cursor(), params.search());
+            }
+        }
+
+        #[test]
+        fn a_search_is_read_as_it_was_written(text in "[^\\p{Cc}]{0,100}") {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(of(&format!("q={encoded}")).unwrap().search().unwrap(), text);
+        }
     }
 
     #[test]

@@ -77,8 +77,13 @@ async fn a_dead_letter_is_shown_with_its_message() {
     let shown = gateway.as_olga(Method::GET, &path, Body::empty()).await.json();
     assert_eq!(shown["dead_letter"]["group"], "inventory");
     assert_eq!(shown["payload"], json!({"order_id": "o"}));
-    let path = "/v1/admin/dlq/inventory/nonsense";
-    gateway.as_olga(Method::GET, path, Body::empty()).await.problem(404, "not_found");
+    for nothing in ["inventory/nonsense", "inventory/%ff", "%ff/%ff"] {
+        let path = format!("/v1/admin/dlq/{nothing}");
+        gateway.as_olga(Method::GET, &path, Body::empty()).await.problem(404, "not_found");
+    }
+    for path in ["/v1/admin/dlq/%ff/redrive", "/v1/admin/dlq/%ff/drop"] {
+        gateway.remedy(path, json!({})).await.problem(404, "not_found");
+    }
 }
 
 #[tokio::test]
@@ -111,6 +116,8 @@ async fn a_remedy_without_a_reason_or_without_one_target_is_refused_by_name() {
         (json!({"key": ORDER_ID}), "reason"),
         (json!({"key": ORDER_ID, "reason": " "}), "reason"),
         (json!({"key": ORDER_ID, "reason": "a\nb"}), "reason"),
+        (json!({"key": ORDER_ID, "reason": "a\n"}), "reason"),
+        (json!({"key": ORDER_ID, "reason": format!(" {}", "r".repeat(500))}), "reason"),
         (json!({"reason": "r"}), "key"),
         (json!({"key": ORDER_ID, "all": true, "reason": "r"}), "key"),
         (json!({"key": "", "reason": "r"}), "key"),

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod breaker;
+mod browsers;
 mod dead_letters;
 mod description;
 mod double;

@@ -15,7 +15,8 @@ use http::{
 use http_body_util::BodyExt as _;
 use portolan_auth::{Issuer, Role, hash_password};
 use portolan_gateway::{
-    App, AuthConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig, UserConfig, router,
+    App, AuthConfig, BrowsersConfig, Config, DevIssuerConfig, LimitsConfig, RatesConfig,
+    UserConfig, router,
 };
 use portolan_kernel::{Clock as _, SystemClock};
 use portolan_proto::{
@@ -218,6 +219,7 @@ pub(crate) fn config(url: String, key_file: PathBuf) -> Config {
         limits: LimitsConfig::default(),
         rates: RatesConfig::default(),
         quota: None,
+        browsers: BrowsersConfig::default(),
         breaker: grpc::BreakerConfig::default(),
         retry: grpc::RetryConfig::default(),
     }

@@ -291,3 +291,27 @@ pub(super) fn split<C>(
     let place = groups.iter().position(|(name, _)| *name == group).ok_or_else(wrong)?;
     Ok((place, within.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GROUPS: [(&str, ()); 2] = [("order", ()), ("payment", ())];
+
+    proptest! {
+        #[test]
+        fn a_cursor_leads_to_its_group_and_the_place_in_it(place in 0..2_usize, within in "[!-~]{0,40}") {
+            let (group, ()) = GROUPS[place];
+            prop_assert_eq!(split(&joined(group, &within), &GROUPS).unwrap(), (place, within));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_of_cursors_panic(text in any::<String>()) {
+            if let Err(problem) = split(&text, &GROUPS) {
+                prop_assert_eq!(problem.status.as_u16(), 422);
+            }
+        }
+    }
+}
