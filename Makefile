@@ -25,6 +25,7 @@ FILE ?= data/orders-week.csv
 RATE ?= 50
 SEED ?= 1
 MINUTES ?= 1
+CASES ?= 5000
 
 .PHONY: help
 help: ## Shows this list.
@@ -149,6 +150,10 @@ sqlx-check: deps ## Fails if the committed description is not what the migration
 .PHONY: proto-lint
 proto-lint: ## Lints the contracts, and fails if they break those of main.
 	@scripts/proto-lint
+
+.PHONY: contract
+contract: build ## Tests the gateway against docs/openapi.json with requests made up from it; CASES=5000 SEED=1.
+	@PORTOLAN=$(portolan) scripts/contract $(CASES) $(SEED)
 
 .PHONY: deny
 deny: ## Checks licences, sources and banned crates of all dependencies.
