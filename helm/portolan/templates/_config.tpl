@@ -96,6 +96,13 @@ https://{{ include "portolan.name" . }}:{{ include "portolan.port" (dict "compon
 {{- mergeOverwrite (dict "issuer" "portolan" "audience" "portolan") (deepCopy (.Values.services.gateway.config.auth | default dict)) | toYaml -}}
 {{- end -}}
 
+{{/* How Valkey is believed and who we are to it. Takes the root context. */}}
+{{- define "portolan.config.valkeyTls" -}}
+{{- $valkey := .Values.valkey -}}
+tls_roots: {{ ternary "/secrets/roots.pem" "/etc/portolan-valkey-ca/ca.crt" (or $valkey.bundled.enabled (not $valkey.external.caConfigMap)) }}
+tls_identity: /secrets/tls.pem
+{{- end -}}
+
 {{- define "portolan.config.gateway" -}}
 order_url: {{ include "portolan.url" (dict "ctx" . "component" "order") }}
 inventory_url: {{ include "portolan.url" (dict "ctx" . "component" "inventory") }}
@@ -113,16 +120,19 @@ dev_issuer:
   key_file: /secrets/issuer.pem
   users_file: /secrets/users.json
 {{- end }}
+{{- with include "portolan.valkey.masters" . | fromYamlArray }}
+quota:
+  server: {{ last . }}
+  {{- include "portolan.config.valkeyTls" $ | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "portolan.config.order" -}}
 inventory_url: {{ include "portolan.url" (dict "ctx" . "component" "inventory") }}
 {{- with include "portolan.valkey.masters" . | fromYamlArray }}
-{{- $valkey := $.Values.valkey }}
 lock:
   masters: {{ toJson . }}
-  tls_roots: {{ ternary "/secrets/roots.pem" "/etc/portolan-valkey-ca/ca.crt" (or $valkey.bundled.enabled (not $valkey.external.caConfigMap)) }}
-  tls_identity: /secrets/tls.pem
+  {{- include "portolan.config.valkeyTls" $ | nindent 2 }}
 {{- end }}
 {{- end -}}
 

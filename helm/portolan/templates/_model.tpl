@@ -85,7 +85,7 @@ kafka:
   consume: {{ toJson .consumes }}
   groups: {{ toJson (list .group) }}
 {{- end }}
-{{- if and (eq .component "order") (include "portolan.valkey.masters" .ctx | fromYamlArray) }}
+{{- if and (has .component (list "order" "gateway")) (include "portolan.valkey.masters" .ctx | fromYamlArray) }}
 {{- $uses = append $uses "valkey/tls" }}
 {{- end }}
 {{- if include "portolan.jaeger.endpoint" .ctx }}

@@ -27,7 +27,7 @@ Where things are: what is bundled under its name, what is external as the values
 {{- end -}}
 {{- end -}}
 
-{{/* The masters of the customers' lock, as a YAML list; empty for a shop without. */}}
+{{/* The masters of the customers' lock, the last of which counts the gateway's quota, as a YAML list; empty for a shop without. */}}
 {{- define "portolan.valkey.masters" -}}
 {{- if .Values.valkey.bundled.enabled -}}
 {{- range include "portolan.infra.podNames" (dict "ctx" . "component" "valkey" "count" .Values.valkey.bundled.replicas) | fromYamlArray }}
