@@ -24,10 +24,10 @@ pub struct QuotaConfig {
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
     /// What only reads, for each subject.
-    #[serde(default = "default_read")]
+    #[serde(default = "default_rate")]
     pub read: Rate,
     /// What changes something, for each subject.
-    #[serde(default = "default_write")]
+    #[serde(default = "default_rate")]
     pub write: Rate,
 }
 
@@ -35,12 +35,8 @@ const fn default_timeout_ms() -> u64 {
     50
 }
 
-const fn default_read() -> Rate {
-    Rate::per_minute(30_000)
-}
-
-const fn default_write() -> Rate {
-    Rate::per_minute(6_000)
+const fn default_rate() -> Rate {
+    Rate::per_minute(3_000)
 }
 
 impl QuotaConfig {
@@ -51,8 +47,8 @@ impl QuotaConfig {
             tls_roots: None,
             tls_identity: None,
             timeout_ms: default_timeout_ms(),
-            read: default_read(),
-            write: default_write(),
+            read: default_rate(),
+            write: default_rate(),
         }
     }
 

@@ -74,8 +74,8 @@ impl Default for RatesConfig {
             trusted_proxies: 0,
             anonymous: Rate::per_minute(30_000),
             token: Rate::per_minute(60),
-            read: Rate::per_minute(30_000),
-            write: Rate::per_minute(6_000),
+            read: Rate::per_minute(3_000),
+            write: Rate::per_minute(3_000),
         }
     }
 }
