@@ -128,7 +128,7 @@ mod tests {
         BreakerConfig { window_ms: 1_000, min_calls: 4, failure_percent: 50, open_ms: 300 };
 
     /// What happens to a breaker.
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Copy, Debug)]
     enum Step {
         Wait(u64),
         Call,

@@ -126,7 +126,7 @@ mod tests {
     /// All places are taken and given back, again and again.
     fn rounds(limit: &mut Limit, rounds: usize, pace: Pace, now: &mut Instant) {
         for _ in 0..rounds {
-            let taken = (0..).take_while(|_| limit.enter()).count();
+            let taken = (0..1_000).take_while(|_| limit.enter()).count();
             *now += SLOW;
             for _ in 0..taken {
                 limit.leave(pace, *now);
