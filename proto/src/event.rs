@@ -50,8 +50,8 @@ macro_rules! events {
             const TOPIC: Topic = Topic::$topic;
         })*
 
-        /// The full name of the message of an event type.
-        pub(crate) fn message_name(event_type: &str) -> Option<&'static str> {
+        /// The full name of the message of an event type. `None` if it is not ours.
+        pub fn message_name(event_type: &str) -> Option<&'static str> {
             match event_type {
                 $(concat!("portolan.", $name, ".v1") => {
                     Some(concat!("portolan.events.v1.", stringify!($message)))

@@ -5,7 +5,7 @@ mod event;
 mod json;
 mod redacted;
 
-pub use event::{EVENT_TYPES, Event, TOPICS, Topic};
+pub use event::{EVENT_TYPES, Event, TOPICS, Topic, message_name};
 pub use json::event_json;
 
 /// `portolan.common.v1`: types that every service shares.

@@ -47,7 +47,7 @@ use sqlx::migrate::Migrator;
 pub static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// What the service listens to.
-const TOPICS: &[Topic] = &[Topic::Order];
+pub const TOPICS: &[Topic] = &[Topic::Order];
 
 /// The service as a process.
 #[derive(Debug)]

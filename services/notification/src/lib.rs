@@ -55,7 +55,7 @@ use crate::{
 pub static MIGRATOR: Migrator = Migrator { ignore_missing: true, ..sqlx::migrate!() };
 
 /// What the service listens to.
-const TOPICS: &[Topic] = &[Topic::Order];
+pub const TOPICS: &[Topic] = &[Topic::Order];
 
 /// The service as a process.
 #[derive(Debug)]

@@ -26,6 +26,7 @@ use crate::{
     handler::{Group, Handler},
     kafka::Kafka,
     relay::Waker,
+    topics::group_id,
 };
 
 const POLL: Duration = Duration::from_millis(100);
@@ -75,7 +76,7 @@ pub(crate) fn spawn_members<H: Handler>(
 /// A consumer that has not joined its group yet.
 fn consumer(kafka: &mut Kafka, group: Group) -> KafkaResult<BaseConsumer<GroupContext>> {
     let context = GroupContext { group: group.name };
-    kafka.consumer(&format!("portolan.{}", group.name)).create_with_context(context)
+    kafka.consumer(&group_id(group.name)).create_with_context(context)
 }
 
 struct Limits {

@@ -13,7 +13,7 @@ use crate::{
     envelope::{HeaderMap, Raw},
     handler::Group,
     inbox, outbox,
-    topics::dead_letter_topic,
+    topics::{DEAD_LETTER_HEADERS, dead_letter_topic},
 };
 
 /// Whatever a record brings along, its dead letter must fit into a Kafka message and an index, or
@@ -207,14 +207,15 @@ fn headers(group: Group, raw: &Raw, verdict: &Verdict) -> HeaderMap {
         .take(MAX_HEADERS)
         .map(|(name, value)| (shorten(name, MAX_HEADER), shorten(value, MAX_HEADER)))
         .collect();
-    headers.extend([
-        ("dlq_group".to_owned(), group.name.to_owned()),
-        ("dlq_reason".to_owned(), verdict.reason.to_owned()),
-        ("dlq_detail".to_owned(), verdict.detail.clone()),
-        ("dlq_topic".to_owned(), raw.topic.clone()),
-        ("dlq_partition".to_owned(), raw.partition.to_string()),
-        ("dlq_offset".to_owned(), raw.offset.to_string()),
-    ]);
+    let values = [
+        group.name.to_owned(),
+        verdict.reason.to_owned(),
+        verdict.detail.clone(),
+        raw.topic.clone(),
+        raw.partition.to_string(),
+        raw.offset.to_string(),
+    ];
+    headers.extend(DEAD_LETTER_HEADERS.map(str::to_owned).into_iter().zip(values));
     headers
 }
 
@@ -236,7 +237,62 @@ fn redact(event_type: &str, payload: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use portolan_proto::{EVENT_TYPES, event_json};
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Any record whatever, as Kafka would deliver it.
+    fn records() -> impl Strategy<Value = Raw> {
+        let text = prop_oneof!["[ -~]{0,40}", any::<String>(), "(ce_[a-z]{1,12}|dlq_[a-z]{1,9})"];
+        let headers = proptest::collection::btree_map(text.clone(), text, 0..80);
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..400);
+        (headers, bytes(), bytes(), any::<(i32, i64, i64)>()).prop_map(
+            |(headers, key, payload, (partition, offset, timestamp_ms))| Raw {
+                topic: "portolan.order.v1".to_owned(),
+                partition,
+                offset,
+                timestamp_ms,
+                key,
+                headers,
+                payload,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_can_be_a_dead_letter(raw in records(), detail in any::<String>()) {
+            let verdict = Verdict::new(MALFORMED, &detail);
+            let letter = headers(Group { id: 1, name: "order" }, &raw, &verdict);
+            prop_assert!(letter.len() <= MAX_HEADERS + DEAD_LETTER_HEADERS.len());
+            prop_assert!(letter.values().all(|value| value.chars().count() <= MAX_HEADER));
+            prop_assert_eq!(&letter["dlq_reason"], MALFORMED);
+            prop_assert_eq!(&letter["dlq_offset"], &raw.offset.to_string());
+            prop_assert!(short_key(&raw).len() <= MAX_KEY);
+            for (event_type, _) in EVENT_TYPES {
+                let redacted = redact(event_type, &raw.payload);
+                let _ = (event_json(event_type, &raw.payload), event_json(event_type, &redacted));
+            }
+        }
+
+        #[test]
+        fn nothing_but_the_card_token_is_taken_from_a_dead_letter(
+            order_id in any::<String>(),
+            user_id in any::<String>(),
+            card in "tok_secret[!-~]{0,40}",
+        ) {
+            let placed = OrderPlaced {
+                order_id,
+                user_id,
+                payment_token: card,
+                ..OrderPlaced::default()
+            };
+            let redacted = redact(OrderPlaced::TYPE, &placed.encode_to_vec());
+            let left = OrderPlaced { payment_token: String::new(), ..placed };
+            prop_assert_eq!(OrderPlaced::decode(redacted.as_slice()), Ok(left));
+        }
+    }
 
     #[test]
     fn a_dead_letter_does_not_carry_the_card_token() {

@@ -327,5 +327,39 @@ mod tests {
             let _ = raw.decode(NOW);
             let _ = raw.place_id();
         }
+
+        #[test]
+        fn no_value_of_an_attribute_makes_the_decoder_panic(
+            name in proptest::sample::select(&["ce_id", "ce_time", VERSION_HEADER, "traceparent"]),
+            value in prop_oneof!["[0-9a-fTZ:+. -]{0,60}", any::<String>()],
+        ) {
+            let mut raw = sound();
+            raw.headers.insert(name.to_owned(), value);
+            let _ = raw.decode(NOW);
+        }
+
+        #[test]
+        fn every_event_that_is_sent_is_read_as_it_was_sent(
+            millis in 0..4_102_444_800_000_u64,
+            random in any::<[u8; 10]>(),
+            order in any::<u128>(),
+            version in 1..=i64::MAX,
+            nanos in 0..253_402_300_800_000_000_000_i128,
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+            let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap();
+            let order = OrderId(Uuid::from_u128(order));
+            let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+            let headers = headers::<OrderConfirmed>(id, order, version, at, &trace);
+            let key = order.to_string().into_bytes();
+            let raw = Raw { key, headers, payload: payload.clone(), ..sound() };
+            let record = raw.decode(uuid_time(id)).unwrap();
+            prop_assert_eq!((record.event_id, record.key, record.version), (id, order, version));
+            prop_assert_eq!((record.time, record.payload), (at, payload));
+            prop_assert_eq!(record.event_type, OrderConfirmed::TYPE);
+            prop_assert_eq!(record.source, OrderConfirmed::TOPIC.source());
+            prop_assert_eq!(record.trace.as_str(), trace.as_str());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The transactional outbox: events are rows of the transaction that caused them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use portolan_kernel::OrderId;
 use portolan_proto::Event;
@@ -57,6 +57,11 @@ impl Outgoing {
             headers: envelope::headers::<E>(id, key, version, at, trace),
             payload: event.encode_to_vec(),
         }
+    }
+
+    /// The record's headers: the attributes of its envelope.
+    pub const fn headers(&self) -> &BTreeMap<String, String> {
+        &self.headers
     }
 }
 

@@ -15,6 +15,16 @@ pub const SETTINGS: [(&str, &str); 2] = [("retention.ms", "604800000"), ("segmen
 /// The names of the consumer groups, one for each service, which also name the dead-letter topics.
 pub const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notification"];
 
+/// The headers that a dead letter has besides those of its record: who could not apply it, why in a
+/// word and exactly, and where it stood.
+pub const DEAD_LETTER_HEADERS: [&str; 6] =
+    ["dlq_group", "dlq_reason", "dlq_detail", "dlq_topic", "dlq_partition", "dlq_offset"];
+
+/// The name that a group has in Kafka.
+pub fn group_id(group: &str) -> String {
+    format!("portolan.{group}")
+}
+
 /// The names of all topics, without a deployment's prefix.
 pub fn names() -> Vec<String> {
     let events = TOPICS.iter().map(|topic| topic.name().to_owned());

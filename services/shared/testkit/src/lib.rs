@@ -13,6 +13,7 @@
 
 mod certificates;
 mod clock;
+mod cloud_events;
 mod context;
 mod database;
 mod eventually;
@@ -25,6 +26,7 @@ mod tls_kafka;
 
 pub use certificates::TestCa;
 pub use clock::ManualClock;
+pub use cloud_events::{cloud_event, cloud_events};
 pub use context::context;
 pub use database::TestDb;
 pub use eventually::{PATIENCE, eventually};

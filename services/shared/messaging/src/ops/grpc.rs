@@ -244,3 +244,25 @@ fn key_result(done: KeyResult) -> pb::KeyResult {
         detail,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_leads_to_where_it_was_given_out(seq in 1..=i64::MAX) {
+            prop_assert_eq!(position(&cursor_text(Some(seq))).ok(), Some(seq));
+            prop_assert_eq!(position(&cursor_text(None)).ok(), Some(0));
+        }
+
+        #[test]
+        fn no_text_makes_the_readers_panic(text in any::<String>()) {
+            let refused = position(&text).err().map(|status| status.code());
+            prop_assert!(matches!(refused, None | Some(tonic::Code::InvalidArgument)));
+            let _ = event_id(&text);
+        }
+    }
+}
