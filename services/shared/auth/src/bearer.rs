@@ -33,8 +33,25 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<&str, AuthError> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_header_is_a_token_is_one_word_or_refused(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..100),
+                "(?i)bearer[ -~]{0,60}".prop_map(String::into_bytes),
+            ],
+        ) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            if let Ok(token) = bearer_token(&headers) {
+                prop_assert!(!token.is_empty() && !token.contains(' '));
+            }
+        }
+    }
 
     fn of(values: &[&str]) -> Result<String, AuthError> {
         let mut headers = HeaderMap::new();

@@ -168,3 +168,56 @@ fn arbitrary_text_is_refused_without_a_fuss() {
     let huge = "a".repeat(MAX_TOKEN_BYTES + 1);
     assert_eq!(refused(runtime.block_on(verifier.verify(&huge))), InvalidToken::TooLarge);
 }
+
+#[test]
+fn no_change_of_a_single_character_leaves_a_token_valid() {
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    let verifier = verifier(&issuer, TestClock::at(NOW));
+    let genuine = token(&issuer, "alice");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let changes = (0..genuine.len(), proptest::char::range(' ', '~'));
+    let run = TestRunner::default().run(&changes, |(at, other)| {
+        let mut changed = genuine.clone();
+        changed.replace_range(at..=at, other.encode_utf8(&mut [0; 4]));
+        let accepted = runtime.block_on(verifier.verify(&changed)).is_ok();
+        prop_assert_eq!(accepted, changed == genuine);
+        Ok(())
+    });
+    run.unwrap();
+}
+
+/// Values of any type where a claim should be.
+fn values() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        Just(json!(NOW + 60)),
+        Just(json!([AUDIENCE, 7])),
+        Just(json!({"deep": [{}]})),
+    ]
+}
+
+#[test]
+fn claims_of_any_shape_are_understood_or_refused() {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let verifier = rsa_verifier(&pair);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let names =
+        proptest::sample::select(&["iss", "aud", "sub", "exp", "nbf", "iat", "scope", "roles"]);
+    let run = TestRunner::default().run(&(names, values()), |(name, value)| {
+        let mut claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": "a1b2", "exp": NOW + 60, "scope": "customer",
+        });
+        claims[name] = value;
+        if let Ok(claims) = runtime.block_on(verifier.verify(&sign_rs256(&pair, &claims))) {
+            prop_assert!(!claims.sub.is_empty() && !claims.sub.chars().any(char::is_control));
+            prop_assert!(claims.exp > NOW - 31);
+        }
+        Ok(())
+    });
+    run.unwrap();
+}
