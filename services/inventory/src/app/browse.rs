@@ -96,7 +96,35 @@ fn pattern(query: &str) -> Result<Option<String>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_survives_the_round_trip(sku in "[!-~]{1,64}") {
+            prop_assert_eq!(read_cursor(&URL_SAFE_NO_PAD.encode(&sku)).unwrap(), sku);
+        }
+
+        #[test]
+        fn a_cursor_is_a_sku_or_refused(
+            text in prop_oneof!["[A-Za-z0-9_=-]{0,90}", any::<String>()],
+        ) {
+            if let Ok(sku) = read_cursor(&text) {
+                prop_assert!(sku.is_empty() == text.is_empty());
+                prop_assert!(sku.is_empty() || Sku::try_from(sku).is_ok());
+            }
+        }
+
+        #[test]
+        fn no_query_leaves_its_pattern(query in any::<String>()) {
+            if let Ok(Some(pattern)) = pattern(&query) {
+                let inner = pattern.strip_prefix('%').and_then(|rest| rest.strip_suffix('%'));
+                let plain = inner.unwrap().replace(r"\\", "").replace(r"\%", "").replace(r"\_", "");
+                prop_assert!(!plain.contains(['%', '_', '\\']), "{plain}");
+            }
+        }
+    }
 
     #[test]
     fn wildcards_in_a_query_stand_for_themselves() {
