@@ -1,5 +1,4 @@
 //! `docs/asyncapi.json` is what the services do.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "../examples/asyncapi/document.rs"]
 mod document;
@@ -59,12 +58,11 @@ fn every_reference_leads_somewhere() {
     references(&document, &mut found);
     assert!(found.len() > 40, "{}", found.len());
     for target in found {
-        match target.strip_prefix('#') {
-            Some(pointer) => assert!(document.pointer(pointer).is_some(), "{target}"),
-            None => {
-                let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-                assert!(docs.join(&target).is_file(), "{target}");
-            }
+        if let Some(pointer) = target.strip_prefix('#') {
+            assert!(document.pointer(pointer).is_some(), "{target}");
+        } else {
+            let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+            assert!(docs.join(&target).is_file(), "{target}");
         }
     }
 }

@@ -84,7 +84,7 @@ fn channels() -> Map<String, Value> {
             .map(|name| (name.to_owned(), reference(&format!("components/messages/{name}"))))
             .collect();
         let description = format!("What the {} service has decided or done", owner(topic));
-        let channel = channel(topic.name(), &description, messages);
+        let channel = channel(topic.name(), &description, &messages);
         channels.insert(owner(topic).to_owned(), channel);
     }
     for (group, _) in subscriptions() {
@@ -93,13 +93,13 @@ fn channels() -> Map<String, Value> {
             reference("components/messages/dead_letter"),
         )]);
         let description = format!("What the {} service could not apply", group.name);
-        let channel = channel(&dead_letter_topic(group.name), &description, messages);
+        let channel = channel(&dead_letter_topic(group.name), &description, &messages);
         channels.insert(format!("dlq.{}", group.name), channel);
     }
     channels
 }
 
-fn channel(address: &str, description: &str, messages: Map<String, Value>) -> Value {
+fn channel(address: &str, description: &str, messages: &Map<String, Value>) -> Value {
     let number = |text: &str| text.parse::<u64>().map_or_else(|_| json!(text), |n| json!(n));
     let settings: Map<String, Value> =
         SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), number(value))).collect();

@@ -176,8 +176,8 @@ fn no_change_of_a_single_character_leaves_a_token_valid() {
     let verifier = verifier(&issuer, TestClock::at(NOW));
     let genuine = token(&issuer, "alice");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let changes = (0..genuine.len(), proptest::char::range(' ', '~'));
-    let run = TestRunner::default().run(&changes, |(at, other)| {
+    let places = (0..genuine.len(), proptest::char::range(' ', '~'));
+    let run = TestRunner::default().run(&places, |(at, other)| {
         let mut changed = genuine.clone();
         changed.replace_range(at..=at, other.encode_utf8(&mut [0; 4]));
         let accepted = runtime.block_on(verifier.verify(&changed)).is_ok();
