@@ -1,5 +1,4 @@
 //! What is on the topics is what is promised to whoever reads them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
 
