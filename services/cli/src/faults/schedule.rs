@@ -254,7 +254,7 @@ mod tests {
         let every: BTreeSet<Kind> = Kind::value_variants().iter().copied().collect();
         let all = BTreeSet::new();
         assert_eq!(kinds(&schedule(1, MINUTE * 15, &all)), every);
-        let short = (1..=20).flat_map(|seed| schedule(seed, MINUTE, &all));
+        let short = (1..=40).flat_map(|seed| schedule(seed, MINUTE, &all));
         assert_eq!(kinds(&short.collect::<Vec<_>>()), every);
     }
 
