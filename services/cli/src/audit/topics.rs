@@ -56,6 +56,7 @@ impl Kafka {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
+            .set("metadata.recovery.strategy", "none")
             .set("group.id", "portolan-audit")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")

@@ -119,9 +119,15 @@ impl Kafka {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.config.brokers)
+            // Or a client that has lost every broker forgets them all and begins with the bootstrap
+            // servers, which librdkafka 2.12 may never come to the end of: it then has no broker and
+            // looks for none. Names are resolved for every connection in any case.
+            .set("metadata.recovery.strategy", "none")
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // Where a pod was, nobody answers: not half a minute long, which is the default.
+            .set("socket.connection.setup.timeout.ms", "10000")
             .set("socket.keepalive.enable", "true")
             .set("client.id", "portolan");
         if let Some(tls) = &mut self.tls {
