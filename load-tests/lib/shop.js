@@ -1,8 +1,7 @@
 // What a customer does at the gateway. Every request has a name, by which thresholds tell them apart.
 import http from 'k6/http';
-import { check } from 'k6';
+import { check, sleep } from 'k6';
 import { Counter, Rate, Trend } from 'k6/metrics';
-import { sleep } from 'k6';
 import exec from 'k6/execution';
 
 const gateway = __ENV.GATEWAY || 'http://127.0.0.1:8080';

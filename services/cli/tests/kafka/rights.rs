@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use portolan_testkit::PATIENCE;
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -12,8 +13,6 @@ use rdkafka::{
 };
 
 use crate::support::{Cluster, PRINCIPALS};
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Sends one record as the relay does, with an idempotent producer.
 async fn send(mut client: ClientConfig, topic: &str) -> Result<(), RDKafkaErrorCode> {

@@ -73,22 +73,28 @@ async fn verified(parts: &Parts, app: &App) -> Result<Claims, Problem> {
     Ok(verified?)
 }
 
-/// Counts a request that its subject may make.
-async fn admitted(parts: &Parts, app: &App, claims: &Claims) -> Result<(), Problem> {
-    app.rates.subject(Account::of(parts)?, &claims.sub).await
+/// What the token of a subject says who has one of these roles. Only then is the request counted.
+async fn allowed(
+    parts: &Parts,
+    app: &App,
+    roles: &[Role],
+    otherwise: &'static str,
+) -> Result<Claims, Problem> {
+    let claims = verified(parts, app).await?;
+    if !roles.iter().any(|role| claims.has(*role)) {
+        return Err(Problem::new(kind::FORBIDDEN, otherwise));
+    }
+    app.rates.subject(Account::of(parts)?, &claims.sub).await?;
+    Ok(claims)
 }
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let claims = verified(parts, app).await?;
-        if !claims.has(Role::Customer) && !claims.has(Role::Operator) {
-            let detail = "The token has none of the roles that exist here.";
-            return Err(Problem::new(kind::FORBIDDEN, detail));
-        }
-        admitted(parts, app, &claims).await?;
-        Ok(Self(claims))
+        let roles = [Role::Customer, Role::Operator];
+        let otherwise = "The token has none of the roles that exist here.";
+        allowed(parts, app, &roles, otherwise).await.map(Self)
     }
 }
 
@@ -96,11 +102,8 @@ impl FromRequestParts<App> for Customer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let claims = verified(parts, app).await?;
-        if !claims.has(Role::Customer) {
-            return Err(Problem::new(kind::FORBIDDEN, "Only a customer can do this."));
-        }
-        admitted(parts, app, &claims).await?;
+        let otherwise = "Only a customer can do this.";
+        let claims = allowed(parts, app, &[Role::Customer], otherwise).await?;
         Ok(Self { user_id: claims.sub })
     }
 }
@@ -109,11 +112,8 @@ impl FromRequestParts<App> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let claims = verified(parts, app).await?;
-        if !claims.has(Role::Operator) {
-            return Err(Problem::new(kind::FORBIDDEN, "Only an operator can do this."));
-        }
-        admitted(parts, app, &claims).await?;
+        let otherwise = "Only an operator can do this.";
+        let claims = allowed(parts, app, &[Role::Operator], otherwise).await?;
         Ok(Self { name: claims.sub })
     }
 }

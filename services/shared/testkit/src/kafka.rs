@@ -1,4 +1,4 @@
-use std::{thread, time::Duration};
+use std::thread;
 
 use portolan_kernel::{IdGen as _, RandomIds, SystemClock};
 use portolan_proto::Topic;
@@ -11,10 +11,9 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 
-use crate::server;
+use crate::{PATIENCE, server};
 
 const VARIABLE: &str = "PORTOLAN_TEST_KAFKA";
-const TIMEOUT: Duration = Duration::from_mins(1);
 const PARTITIONS: i32 = 3;
 
 /// Topics of its own for one test, told from those of others by a prefix, deleted at the end.
@@ -72,7 +71,7 @@ impl TestKafka {
             .iter()
             .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
             .collect();
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let created = admin(&self.brokers).create_topics(&wanted, &options).await;
         let created = created.unwrap_or_else(|error| {
             panic!("the test broker {} does not answer: {error}", self.brokers)
@@ -104,7 +103,7 @@ impl TestKafka {
         let name = self.full(topic.name());
         let record =
             FutureRecord::to(&name).key(key.as_ref()).payload(payload.as_ref()).headers(headers);
-        let delivered = self.producer.send(record, TIMEOUT).await;
+        let delivered = self.producer.send(record, PATIENCE).await;
         let delivery = delivered.expect("the broker takes the record");
         (delivery.partition, delivery.offset)
     }
@@ -167,7 +166,7 @@ fn read(brokers: &str, topic: &str) -> Vec<TestRecord> {
         .expect("a consumer");
     let mut records = Vec::new();
     for partition in partitions(&consumer, topic) {
-        let watermarks = consumer.fetch_watermarks(topic, partition, TIMEOUT);
+        let watermarks = consumer.fetch_watermarks(topic, partition, PATIENCE);
         let (low, high) = watermarks.expect("the watermarks of a partition");
         if low < high {
             read_partition(&consumer, topic, partition, high, &mut records);
@@ -177,7 +176,7 @@ fn read(brokers: &str, topic: &str) -> Vec<TestRecord> {
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("the topic's metadata");
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic's metadata");
     let topic = metadata.topics().first().expect("the topic exists");
     topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()
 }
@@ -195,7 +194,7 @@ fn read_partition(
         .expect("a partition can be assigned");
     consumer.assign(&assignment).expect("a partition can be assigned");
     loop {
-        let polled = consumer.poll(TIMEOUT).expect("records up to the watermark");
+        let polled = consumer.poll(PATIENCE).expect("records up to the watermark");
         let record = owned(&polled.expect("a readable record"));
         let last = record.offset + 1 >= high;
         records.push(record);

@@ -14,10 +14,9 @@ use nix::{
 };
 use portolan_kernel::{IdGen as _, RandomIds, SystemClock};
 
-use crate::{TestMesh, free_port};
+use crate::{PATIENCE, TestMesh, free_port};
 
 const CLOCK: &str = include_str!("../../../../deploy/local/clock.c");
-const TIMEOUT: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A Redis server of one test's own. It is gone with the value, and its data with it.
@@ -102,13 +101,13 @@ impl TestRedis {
         }
         self.process = Some(command.spawn().expect("redis-server starts"));
         let accepts = || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
-        for _ in 0..TIMEOUT.as_millis() / PAUSE.as_millis() {
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
             if accepts() {
                 return;
             }
             thread::sleep(PAUSE);
         }
-        panic!("redis-server does not answer within {TIMEOUT:?}");
+        panic!("redis-server does not answer within {PATIENCE:?}");
     }
 
     /// Ends it at once.
@@ -152,7 +151,7 @@ impl TestRedis {
     pub fn command(&self, line: &str) -> String {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         let mut stream = stream.expect("Redis accepts");
-        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         // Redis closes the connection after the answer to the second command.
         write!(stream, "{line}\r\nQUIT\r\n").expect("a command can be sent");
         let mut answer = String::new();

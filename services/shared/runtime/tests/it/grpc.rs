@@ -1,4 +1,4 @@
-use std::{sync::Once, time::Duration};
+use std::sync::Once;
 
 use axum::{Router, response::IntoResponse as _, routing::any};
 use http::Request;
@@ -8,7 +8,7 @@ use portolan_runtime::{
     grpc::{self, Client, Remote},
     telemetry::{self, TraceContext},
 };
-use portolan_testkit::{context, eventually, free_port};
+use portolan_testkit::{PATIENCE, context, eventually, free_port};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -16,7 +16,6 @@ use tonic_health::pb::{
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// Spans exist only where telemetry is installed, which a process can do once.

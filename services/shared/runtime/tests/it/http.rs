@@ -16,7 +16,7 @@ use axum::{
 };
 use http::{Request, Version};
 use portolan_runtime::{Context, Drained, grpc, http as server, http_client, metrics};
-use portolan_testkit::{context, eventually};
+use portolan_testkit::{PATIENCE, context, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,8 +24,6 @@ use tokio::{
 };
 use tonic::body::Body;
 use tower::ServiceExt as _;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 fn client() -> reqwest::Client {
     http_client(PATIENCE).unwrap()

@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use axum::{Extension, Router, extract::ConnectInfo, response::IntoResponse as _, routing::any};
@@ -17,7 +16,7 @@ use portolan_runtime::{
     grpc::{self, Client},
     install_crypto,
 };
-use portolan_testkit::{TestMesh, context};
+use portolan_testkit::{PATIENCE, TestMesh, context};
 use rustls::{
     ClientConfig, HandshakeKind, RootCertStore,
     client::{Resumption, WebPkiServerVerifier},
@@ -33,7 +32,6 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const HELLO: &str = "test.Test/Hello";
 
 /// Answers with the caller's id and address in headers.

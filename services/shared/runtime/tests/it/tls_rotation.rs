@@ -8,13 +8,13 @@ use portolan_runtime::{
     Context, Tls, TlsConfig, grpc, metrics,
     tls::{TlsError, check_identity, check_roots},
 };
-use portolan_testkit::{TestCa, TestMesh, context, eventually};
+use portolan_testkit::{PATIENCE, TestCa, TestMesh, context, eventually};
 use rcgen::SanType;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, body::Body};
 use tower::ServiceExt as _;
 
-use crate::mesh::{HELLO, PATIENCE, call, client, inventory, meet, serve, stranger, url};
+use crate::mesh::{HELLO, call, client, inventory, meet, serve, stranger, url};
 
 #[tokio::test]
 async fn a_new_identity_is_shown_from_the_next_handshake_on() {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::Request;
 use portolan_runtime::Drained;
-use portolan_testkit::{TestMesh, context};
+use portolan_testkit::{PATIENCE, TestMesh, context};
 use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
 use tonic::{Code, body::Body};
 use tower::ServiceExt as _;
 
-use crate::mesh::{Gate, HELLO, PATIENCE, call, inventory};
+use crate::mesh::{Gate, HELLO, call, inventory};
 
 #[tokio::test]
 async fn a_handshake_outlives_the_callers_who_began_it_and_serves_those_who_come_later() {

@@ -166,32 +166,18 @@ async fn calls_that_hang_take_no_more_than_their_places() {
     assert!(join_all((0..3).map(|_| call())).await.iter().all(Result::is_ok), "room again");
 }
 
-/// Answers a hundred calls in a second, ten of them at once; the others wait.
-#[derive(Clone)]
-struct Slow(Arc<tokio::sync::Semaphore>);
-
-impl Service<Request<Body>> for Slow {
-    type Response = Response<Body>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Request<Body>) -> Self::Future {
-        let workers = Arc::clone(&self.0);
-        Box::pin(async move {
+#[tokio::test(start_paused = true)]
+async fn with_three_times_the_load_the_admitted_third_is_answered_in_little_more_than_a_second() {
+    // Answers a hundred calls in a second, ten of them at once; the others wait.
+    let workers = Arc::new(tokio::sync::Semaphore::new(10));
+    let slow = tower::service_fn(move |_request| {
+        let workers = Arc::clone(&workers);
+        async move {
             let _worker = workers.acquire().await.unwrap();
             sleep(Duration::from_millis(100)).await;
             Ok(Response::new(Body::empty()))
-        })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn with_three_times_the_load_the_admitted_third_is_answered_in_little_more_than_a_second() {
-    let slow = Slow(Arc::new(tokio::sync::Semaphore::new(10)));
+        }
+    });
     let guarded = Guarded::new(slow, "test", CONFIG, 1_000);
     let calls = (0..300 * 60).map(async |number: u32| {
         sleep(Duration::from_secs(1) * number / 300).await;
