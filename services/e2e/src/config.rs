@@ -41,9 +41,10 @@ impl Config {
     }
 
     #[must_use]
-    pub(crate) fn server(self, ports: Ports) -> Self {
+    pub(crate) fn server(self, ports: Ports, drain_ms: u64) -> Self {
         let keys = format!(
-            "listen = '127.0.0.1:{}'\nadmin_listen = '127.0.0.1:{}'\ngrace_secs = 5",
+            "listen = '127.0.0.1:{}'\nadmin_listen = '127.0.0.1:{}'\ngrace_secs = 5\n\
+             drain_delay_ms = {drain_ms}",
             ports.service, ports.admin
         );
         self.section("server", &keys)

@@ -103,19 +103,19 @@ impl Shop {
 
     /// A customer whose token was signed with the gateway's key elsewhere.
     pub fn customer(&self, name: &str) -> Customer<'_> {
-        let token = sign(&self.issuer, name, SystemClock.now());
+        let token = sign(&self.issuer(), name, SystemClock.now());
         Customer { shop: self, name: name.to_owned(), token, gateway: 0 }
     }
 
     /// A file with an operator's token, for the command line.
     pub fn operator_token_file(&self, name: &str) -> PathBuf {
-        let token = sign_as(Role::Operator, &self.issuer, name, SystemClock.now());
+        let token = sign_as(Role::Operator, &self.issuer(), name, SystemClock.now());
         self.scratch.write(&format!("{name}.token"), &token)
     }
 
     /// A token of the gateway's own issuer that ended an hour ago.
     pub fn expired_token(&self, name: &str) -> String {
-        sign(&self.issuer, name, SystemClock.now() - 2 * HOUR)
+        sign(&self.issuer(), name, SystemClock.now() - 2 * HOUR)
     }
 
     /// A token that says all the right things, signed with a key that the gateway does not know.
@@ -126,9 +126,13 @@ impl Shop {
 
     /// A token signed with the right key for someone else's interface.
     pub fn token_for_others(&self, name: &str) -> String {
-        let key_file = self.scratch.path().join("issuer.pem");
-        let issuer = Issuer::open(&key_file, ISSUER, "another audience");
+        let issuer = Issuer::open(&self.key_file(), ISSUER, "another audience");
         sign(&issuer.expect("the same key"), name, SystemClock.now())
+    }
+
+    /// Signs as the gateways do now.
+    fn issuer(&self) -> Issuer {
+        Issuer::open(&self.key_file(), ISSUER, AUDIENCE).expect("an issuer")
     }
 
     fn remember(&self, user: &str, key: &str, order: Option<Uuid>) {

@@ -20,6 +20,7 @@ mod customer;
 mod groups;
 mod hurt;
 mod logins;
+mod processes;
 mod program;
 mod scratch;
 mod shop;

@@ -90,12 +90,16 @@ impl Program {
     /// It does not within `patience`, or was not started.
     pub async fn ended(&mut self, patience: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
+        eventually(patience, &what, async || self.try_ended()).await
+    }
+
+    /// How it ended by itself, if it has.
+    /// It was not started.
+    pub fn try_ended(&mut self) -> Option<ExitStatus> {
         let child = self.child.as_mut().expect("a started program");
-        let status =
-            eventually(patience, &what, async || child.try_wait().expect("the state of a child"))
-                .await;
+        let status = child.try_wait().expect("the state of a child")?;
         self.child = None;
-        status
+        Some(status)
     }
 
     /// Ends it as a crash of the machine would: SIGKILL.

@@ -1,15 +1,7 @@
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write as _,
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf, sync::Mutex, time::Duration};
 
 use futures::future::join_all;
-use nix::sys::signal::Signal;
-use portolan_auth::{Issuer, hash_password};
+use portolan_auth::hash_password;
 use portolan_proto::{
     TOPICS,
     common::v1::Money,
@@ -17,8 +9,7 @@ use portolan_proto::{
         ImportProductsRequest, ImportedProduct, inventory_service_client::InventoryServiceClient,
     },
 };
-use portolan_testkit::{PATIENCE, TestDb, TestKafka, TestRecord, eventually, free_port};
-use serde_json::Value;
+use portolan_testkit::{PATIENCE, TestDb, TestKafka, TestRecord, free_port};
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -28,6 +19,7 @@ use crate::{
     config::{AUDIENCE, Config, ISSUER, Ports},
     customer::Attempt,
     logins::{Logins, divide},
+    processes::Replica,
     program,
 };
 
@@ -88,6 +80,8 @@ pub struct Options {
     pub payment_timeout_ms: u64,
     /// How long the provider takes for `tok_late`.
     pub late_ms: u64,
+    /// How long a process that is told to stop goes on serving while it says that it is not ready.
+    pub drain_ms: u64,
     /// A broker other than the one that all tests share.
     pub broker: Option<String>,
     /// Where to send spans.
@@ -101,22 +95,10 @@ impl Default for Options {
             deadline_secs: 900,
             payment_timeout_ms: 1_000,
             late_ms: 2_000,
+            drain_ms: 0,
             broker: None,
             collector: None,
         }
-    }
-}
-
-/// One process of the shop.
-#[derive(Debug)]
-struct Replica {
-    ports: Ports,
-    program: Mutex<Program>,
-}
-
-impl Replica {
-    fn program(&self) -> MutexGuard<'_, Program> {
-        self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +106,7 @@ impl Replica {
 #[derive(Debug)]
 pub struct Shop {
     // First, so that the processes are gone before their databases and topics go.
-    replicas: BTreeMap<(Service, usize), Replica>,
+    pub(crate) replicas: BTreeMap<(Service, usize), Replica>,
     pub(crate) databases: BTreeMap<Service, TestDb>,
     logins: BTreeMap<Service, Logins>,
     kafka: Option<TestKafka>,
@@ -133,8 +115,7 @@ pub struct Shop {
     pub(crate) scratch: Scratch,
     pub(crate) attempts: Mutex<Vec<Attempt>>,
     pub(crate) http: reqwest::Client,
-    pub(crate) issuer: Issuer,
-    options: Options,
+    pub(crate) options: Options,
     _permit: SemaphorePermit<'static>,
 }
 
@@ -168,8 +149,6 @@ impl Shop {
         }
         let (kafka, (brokers, topic_prefix, partitions)) = topics(options.broker.as_deref()).await;
         let scratch = Scratch::new();
-        let key_file = scratch.path().join("issuer.pem");
-        let issuer = Issuer::open(&key_file, ISSUER, AUDIENCE).expect("an issuer");
         let mut shop = Self {
             replicas: BTreeMap::new(),
             databases,
@@ -180,7 +159,6 @@ impl Shop {
             scratch,
             attempts: Mutex::default(),
             http: client(),
-            issuer,
             options,
             _permit: permit,
         };
@@ -200,7 +178,7 @@ impl Shop {
         for (&(service, index), &own) in &ports {
             let peer = |peer| ports.get(&(peer, index)).or(ports.get(&(peer, 0))).map(|p| p.url());
             let peer = |service| peer(service).expect("every service has a first replica");
-            let config = self.config(service, &peer).server(own);
+            let config = self.config(service, &peer).server(own, self.options.drain_ms);
             let config = match self.logins.get(&service) {
                 Some(logins) => config.database(&logins.service),
                 None => config,
@@ -218,8 +196,7 @@ impl Shop {
             let name = format!("{}-{index}", service.name());
             let file = self.scratch.write(&format!("{name}.toml"), config.text());
             let program = Program::new(&name, binary(service), &[], file);
-            let replica = Replica { ports: own, program: Mutex::new(program) };
-            self.replicas.insert((service, index), replica);
+            self.replicas.insert((service, index), Replica::new(own, program));
         }
     }
 
@@ -261,9 +238,13 @@ impl Shop {
         let users = USERS.map(|(name, role)| {
             format!("{{ username = '{name}', password_hash = '{hash}', roles = ['{role}'] }}")
         });
-        let key_file = self.scratch.path().join("issuer.pem");
-        let key_file = key_file.display();
-        format!("enabled = true\nkey_file = '{key_file}'\nusers = [{}]", users.join(", "))
+        let (key_file, users) = (self.key_file(), users.join(", "));
+        format!("enabled = true\nkey_file = '{}'\nusers = [{users}]", key_file.display())
+    }
+
+    /// The keys with which the gateways sign, the present one first.
+    pub fn key_file(&self) -> PathBuf {
+        self.scratch.path().join("issuer.pem")
     }
 
     async fn migrate(&self) {
@@ -301,82 +282,6 @@ impl Shop {
             InventoryServiceClient::connect(url).await.expect("inventory takes connections");
         let request = ImportProductsRequest { products: products.into() };
         inventory.import_products(request).await.expect("the products are imported");
-    }
-
-    fn replica(&self, service: Service, index: usize) -> &Replica {
-        self.replicas
-            .get(&(service, index))
-            .unwrap_or_else(|| panic!("there is no {}-{index}", service.name()))
-    }
-
-    /// Where a process serves, for instance `http://127.0.0.1:12345`.
-    pub fn url(&self, service: Service, index: usize) -> String {
-        self.replica(service, index).ports.url()
-    }
-
-    /// How many processes of each service there are.
-    pub const fn replicas(&self) -> usize {
-        self.options.replicas
-    }
-
-    /// Ends a process as a crash would.
-    pub fn kill(&self, service: Service, index: usize) {
-        self.replica(service, index).program().kill();
-    }
-
-    /// Starts a process again.
-    pub fn start(&self, service: Service, index: usize) {
-        self.replica(service, index).program().start();
-    }
-
-    /// Starts a process again and waits until it is ready.
-    pub async fn restart(&self, service: Service, index: usize) {
-        self.start(service, index);
-        self.ready(service, index).await;
-    }
-
-    /// Makes a process stand still.
-    pub fn freeze(&self, service: Service, index: usize) {
-        self.replica(service, index).program().signal(Signal::SIGSTOP);
-    }
-
-    /// Lets a process go on.
-    pub fn thaw(&self, service: Service, index: usize) {
-        self.replica(service, index).program().signal(Signal::SIGCONT);
-    }
-
-    /// What `/readyz` of a process says, with its HTTP status; none when it does not answer.
-    pub async fn readiness(&self, service: Service, index: usize) -> Option<(u16, Value)> {
-        let url = format!("{}/readyz", self.replica(service, index).ports.admin_url());
-        let answer = self.http.get(url).send().await.ok()?;
-        let status = answer.status().as_u16();
-        Some((status, answer.json().await.ok()?))
-    }
-
-    /// The value of a series at `/metrics` of a process, named with its labels; 0 before there is
-    /// one.
-    pub async fn metric(&self, service: Service, index: usize, series: &str) -> f64 {
-        let url = format!("{}/metrics", self.replica(service, index).ports.admin_url());
-        let answer = self.http.get(url).send().await.expect("an answer of the admin port");
-        let text = answer.text().await.expect("the metrics");
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a number"))
-    }
-
-    /// Waits until `/readyz` of a process has this status; returns the document.
-    pub async fn ready_is(&self, service: Service, index: usize, status: u16) -> Value {
-        let what = format!("{}-{index} answers {status} on /readyz", service.name());
-        eventually(PATIENCE, &what, async || {
-            assert!(!self.replica(service, index).program().has_died(), "while waiting: {what}");
-            self.readiness(service, index).await.filter(|(found, _)| *found == status)
-        })
-        .await
-        .1
-    }
-
-    /// Waits until a process is ready.
-    pub async fn ready(&self, service: Service, index: usize) {
-        self.ready_is(service, index, 200).await;
     }
 
     /// The database of a service, from the outside.
