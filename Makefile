@@ -81,7 +81,7 @@ faults-systematic: deps ## Has every program crash at every failpoint, in the li
 	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(target)/failpoints/debug/portolan faults --systematic $(ARGS)
 
 .PHONY: load
-load: ## Puts load on the running shop with k6 and audits it: PROFILE=smoke, average, spike, rate-limit.
+load: ## Puts load on the running shop with k6 and audits it: PROFILE=smoke, average, spike, rate-limit, overload.
 	@STATE=$(STATE) scripts/load $(if $(filter file,$(origin PROFILE)),smoke,$(PROFILE)) $(ARGS)
 
 ##@ The shop on a cluster
@@ -154,6 +154,10 @@ proto-lint: ## Lints the contracts, and fails if they break those of main.
 .PHONY: contract
 contract: build ## Tests the gateway against docs/openapi.json with requests made up from it; CASES=5000 SEED=1.
 	@PORTOLAN=$(portolan) scripts/contract $(CASES) $(SEED)
+
+.PHONY: oidc
+oidc: build ## Places orders with the tokens of an outside OpenID provider, which is fetched with npm.
+	@PORTOLAN=$(portolan) scripts/oidc
 
 .PHONY: deny
 deny: ## Checks licences, sources and banned crates of all dependencies.
