@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::Admission,
     browsers::Browsers,
     config::{Config, LimitsConfig},
     login::Login,
@@ -62,6 +63,7 @@ pub struct App {
     /// Cancelled when the process stops: streams end.
     pub(crate) soft: CancellationToken,
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) streams: Arc<Semaphore>,
     /// The description of the interface, as JSON.
     pub(crate) description: Bytes,
@@ -91,6 +93,7 @@ impl App {
             ids: Arc::clone(&ctx.ids),
             soft: ctx.tasks.soft(),
             requests: Arc::new(Semaphore::new(config.limits.concurrent_requests)),
+            admission: Arc::new(Admission::new(&config.limits)),
             streams: Arc::new(Semaphore::new(config.limits.concurrent_streams)),
             description: openapi::json()?.into(),
         })

@@ -179,6 +179,11 @@ pub struct LimitsConfig {
     /// Calls to one service under way at once; more are not made, and told to come back. Less than
     /// the requests, so that a service that hangs does not take the place of those that need another.
     pub concurrent_calls: usize,
+    /// Orders being placed at once, at most; more are told to come back. There are fewer places
+    /// while those who have one wait for longer than `slow_order_ms`.
+    pub concurrent_orders: usize,
+    /// Placing an order that takes longer is a sign that too many do, in milliseconds.
+    pub slow_order_ms: u64,
     /// Event streams open at once; more are told to come back.
     pub concurrent_streams: usize,
 }
@@ -190,6 +195,8 @@ impl Default for LimitsConfig {
             request_timeout_ms: 15_000,
             concurrent_requests: 1_024,
             concurrent_calls: 256,
+            concurrent_orders: 128,
+            slow_order_ms: 100,
             concurrent_streams: 512,
         }
     }
@@ -198,6 +205,10 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     pub(crate) const fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub(crate) const fn slow_order(&self) -> Duration {
+        Duration::from_millis(self.slow_order_ms)
     }
 
     /// Shorter than the request's, so that the service's own answer comes first.
@@ -278,6 +289,9 @@ impl Validate for LimitsConfig {
         at_least(self.body_bytes, "limits.body_bytes")?;
         at_least(self.concurrent_requests, "limits.concurrent_requests")?;
         at_least(self.concurrent_calls, "limits.concurrent_calls")?;
+        at_least(self.concurrent_orders, "limits.concurrent_orders")?;
+        let slow = self.slow_order_ms > 0;
+        Invalid::unless(slow, "limits.slow_order_ms", "must be at least 1")?;
         at_least(self.concurrent_streams, "limits.concurrent_streams")?;
         let long_enough = self.request_timeout_ms >= 100;
         Invalid::unless(long_enough, "limits.request_timeout_ms", "must be at least 100")
@@ -354,6 +368,8 @@ mod tests {
         assert_eq!(nowhere, "quota.server");
         assert_eq!(fault(|c| c.limits.request_timeout_ms = 1), "limits.request_timeout_ms");
         assert_eq!(fault(|c| c.limits.concurrent_calls = 0), "limits.concurrent_calls");
+        assert_eq!(fault(|c| c.limits.concurrent_orders = 0), "limits.concurrent_orders");
+        assert_eq!(fault(|c| c.limits.slow_order_ms = 0), "limits.slow_order_ms");
         assert_eq!(fault(|c| c.breaker.min_calls = 0), "breaker.min_calls");
         assert_eq!(fault(|c| c.retry.percent = 101), "retry.percent");
         assert_eq!(fault(|c| c.dev_issuer.token_ttl_secs = 0), "dev_issuer.token_ttl_secs");

@@ -16,6 +16,7 @@
 //! for each resource, `problem` and `remote` say what went wrong. The description of the interface
 //! ([`openapi`]) is generated from the handlers.
 
+mod admission;
 mod api;
 mod app;
 mod browsers;
@@ -66,6 +67,7 @@ impl Service for Gateway {
     }
 
     async fn serve(config: Config, ctx: Context) -> anyhow::Result<()> {
+        admission::describe_metrics();
         edge::describe_metrics();
         rate::describe_metrics();
         quota::describe_metrics();

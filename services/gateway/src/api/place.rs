@@ -19,6 +19,7 @@ use super::{
     order::{Order, carried},
 };
 use crate::{
+    admission::Room,
     app::App,
     extract::{Customer, IdempotencyKey, Json, Object, valid_sku},
     openapi::{BodyProblems, ConflictProblem, Secured},
@@ -162,6 +163,7 @@ fn valid_token(token: &str) -> bool {
 )]
 pub(crate) async fn place_order(
     State(app): State<App>,
+    _room: Room,
     customer: Customer,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     Json(new_order): Json<NewOrder>,
@@ -171,8 +173,10 @@ pub(crate) async fn place_order(
     let skus: Vec<String> = lines.iter().map(|line| line.sku.clone()).collect();
     let request = PlaceOrderRequest { user_id, idempotency_key, lines, payment_token };
     let request = grpc::deadline(request, app.limits.call_timeout());
+    let place = app.admission.enter()?;
     let placed = app.orders.clone().place_order(request).await;
     let placed = placed.map_err(|status| pointed(status.into(), &skus))?.into_inner();
+    place.placed();
     let order = carried(placed.order)?;
     accepted(&order, placed.replayed)
 }

@@ -4,7 +4,6 @@
 
 mod breaker;
 mod config;
-mod limit;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -26,15 +25,17 @@ use tower::Service;
 
 use self::{
     breaker::{Breaker, Leave, Outcome, Phase},
-    limit::{Limit, Pace},
     refusal::Refusal,
 };
 use super::{Client, ERROR_DOMAIN, status};
+use crate::limit::{Limit, Pace};
 
 pub use config::BreakerConfig;
 
 /// Who waited for so long and then went away was not answered. Who went earlier says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer that takes longer is a sign that the service has too much to do.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A transport that makes no call while its breaker is open or as many as may be are under way:
 /// then the answer is `UNAVAILABLE` at once, with `RetryInfo`. Clones share breaker and limit.
@@ -95,7 +96,11 @@ impl Guard {
     fn new(service: &'static str, config: BreakerConfig, limit: usize) -> Self {
         describe_metrics();
         let breaker = Mutex::new(Breaker::new(config, Instant::now()));
-        let guard = Self { service, breaker, limit: Mutex::new(Limit::new(limit)) };
+        let guard = Self {
+            service,
+            breaker,
+            limit: Mutex::new(Limit::new(limit.div_ceil(16)..=limit, SLOW)),
+        };
         guard.show(Phase::Closed);
         guard.show_places(limit);
         guard
@@ -205,7 +210,10 @@ impl Call {
             Some(status) if is_failure(&status) => self.end(Outcome::Failed, Pace::Slow),
             // It may have waited for somebody else.
             Some(_) => self.end(Outcome::Answered, Pace::Unknown),
-            None => self.end(Outcome::Answered, Pace::of(self.began.elapsed())),
+            None => {
+                let pace = self.guard.limit().pace(self.began.elapsed());
+                self.end(Outcome::Answered, pace);
+            }
         }
     }
 

@@ -1,20 +1,19 @@
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
-/// An answer that takes longer is a sign that the service has too much to do, if it has much to do.
-const SLOW: Duration = Duration::from_secs(1);
-
-/// How many calls may be under way. Slow answers while at least half of the places are taken make it
-/// a tenth less, at most once in [`SLOW`]; as many quick ones as there are places make it a tenth
-/// more. So what is admitted does not wait much longer than that, however many ask (additive increase
-/// and multiplicative decrease, with the increase in proportion: D. Chiu and R. Jain, 1989).
+/// How many things may be under way. Slow answers while at least half of the places are taken make it
+/// a tenth less, at most once in the time after which an answer is slow; as many quick ones as there
+/// are places make it a tenth more. So what is admitted does not wait much longer than that, however
+/// many ask (additive increase and multiplicative decrease, with the increase in proportion: D. Chiu
+/// and R. Jain, 1989).
 ///
 /// Where few are under way nothing changes: then it is not their number that makes them slow.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub struct Limit {
     most: usize,
     least: usize,
+    slow: Duration,
     places: usize,
     taken: usize,
     /// Quick answers since the last change.
@@ -24,33 +23,48 @@ pub(super) struct Limit {
 
 /// How an answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub enum Pace {
+    /// In good time.
     Quick,
+    /// So late that there is too much to do, if there is much to do.
     Slow,
     /// What was answered says nothing about the load of the service, or nothing was.
     Unknown,
 }
 
-impl Pace {
-    pub(super) fn of(took: Duration) -> Self {
-        if took > SLOW { Self::Slow } else { Self::Quick }
-    }
-}
-
 impl Limit {
-    /// Begins with `most`, and never has less than a sixteenth of them.
-    pub(super) fn new(most: usize) -> Self {
-        let least = most.div_ceil(16);
-        Self { most, least, places: most, taken: 0, quick: 0, cut: None }
+    /// Never less or more than these, and the most of them at first. What takes longer than `slow` is
+    /// slow.
+    pub const fn new(places: RangeInclusive<usize>, slow: Duration) -> Self {
+        let (least, most) = (*places.start(), *places.end());
+        Self { most, least, slow, places: most, taken: 0, quick: 0, cut: None }
     }
 
-    pub(super) const fn places(&self) -> usize {
+    /// Begins with fewer, and has more when they are seen to be answered quickly.
+    #[must_use]
+    pub fn beginning_with(mut self, places: usize) -> Self {
+        self.places = places.min(self.most).max(self.least);
+        self
+    }
+
+    /// How many there are now.
+    pub const fn places(&self) -> usize {
         self.places
     }
 
+    /// What an answer that took so long is.
+    pub fn pace(&self, took: Duration) -> Pace {
+        if took > self.slow { Pace::Slow } else { Pace::Quick }
+    }
+
+    /// Whether there is a place.
+    pub const fn is_free(&self) -> bool {
+        self.taken < self.places
+    }
+
     /// Takes a place, if there is one.
-    pub(super) const fn enter(&mut self) -> bool {
-        let free = self.taken < self.places;
+    pub const fn enter(&mut self) -> bool {
+        let free = self.is_free();
         if free {
             self.taken += 1;
         }
@@ -58,7 +72,7 @@ impl Limit {
     }
 
     /// Gives a place back.
-    pub(super) fn leave(&mut self, pace: Pace, now: Instant) {
+    pub fn leave(&mut self, pace: Pace, now: Instant) {
         let busy = self.taken.saturating_mul(2) >= self.places;
         self.taken = self.taken.saturating_sub(1);
         match pace {
@@ -79,7 +93,7 @@ impl Limit {
     /// The slow answers of one time are one sign.
     fn shrink(&mut self, now: Instant) {
         self.quick = 0;
-        if self.cut.is_none_or(|cut| now.duration_since(cut) >= SLOW) {
+        if self.cut.is_none_or(|cut| now.duration_since(cut) >= self.slow) {
             self.cut = Some(now);
             self.places = self.places.saturating_sub(self.places.div_ceil(10)).max(self.least);
         }
@@ -92,6 +106,8 @@ mod tests {
 
     use super::*;
 
+    const SLOW: Duration = Duration::from_secs(1);
+
     fn pace() -> impl Strategy<Value = Pace> {
         prop_oneof![Just(Pace::Quick), Just(Pace::Slow), Just(Pace::Unknown)]
     }
@@ -102,7 +118,7 @@ mod tests {
             most in 1..300_usize,
             steps in prop::collection::vec((prop::option::of(pace()), 0..700_u64), 0..500),
         ) {
-            let mut limit = Limit::new(most);
+            let mut limit = Limit::new(most.div_ceil(16)..=most, SLOW);
             let (mut taken, mut now) = (0, Instant::now());
             for (leave, ms) in steps {
                 now += Duration::from_millis(ms);
@@ -136,7 +152,7 @@ mod tests {
 
     #[test]
     fn slow_answers_make_it_smaller_and_quick_ones_as_large_as_it_was() {
-        let (mut limit, mut now) = (Limit::new(256), Instant::now());
+        let (mut limit, mut now) = (Limit::new(16..=256, SLOW), Instant::now());
         rounds(&mut limit, 1, Pace::Slow, &mut now);
         assert_eq!(limit.places(), 230, "once for all slow answers of one time");
         rounds(&mut limit, 100, Pace::Slow, &mut now);
@@ -146,8 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn it_grows_beyond_what_it_began_with_when_answers_are_quick() {
+        let (mut limit, mut now) = (Limit::new(16..=256, SLOW).beginning_with(32), Instant::now());
+        assert_eq!(limit.places(), 32);
+        assert_eq!([limit.pace(SLOW), limit.pace(SLOW * 2)], [Pace::Quick, Pace::Slow]);
+        rounds(&mut limit, 2, Pace::Quick, &mut now);
+        assert_eq!(limit.places(), 36);
+    }
+
+    #[test]
     fn a_few_slow_answers_change_nothing() {
-        let (mut limit, mut now) = (Limit::new(256), Instant::now());
+        let (mut limit, mut now) = (Limit::new(16..=256, SLOW), Instant::now());
         for _ in 0..100 {
             assert!(limit.enter());
             now += SLOW;

@@ -1,0 +1,147 @@
+//! How many orders are placed at once: as many as are answered quickly. What is more is told to come
+//! back at once, so that those who are admitted need not wait for it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use portolan_runtime::{Limit, Pace};
+use tokio::time::Instant;
+
+use crate::{
+    app::App,
+    config::LimitsConfig,
+    problem::{Problem, kind},
+};
+
+const PLACES: &str = "portolan_orders_limit";
+const REFUSED: &str = "portolan_orders_held_back_total";
+
+/// Until it is known better. A few customers who come together are all served.
+const AT_FIRST: usize = 32;
+/// So many are let in however long it takes.
+const AT_LEAST: usize = 2;
+
+/// The places for those who place an order.
+#[derive(Debug)]
+pub(crate) struct Admission(Mutex<Limit>);
+
+impl Admission {
+    pub(crate) fn new(config: &LimitsConfig) -> Self {
+        let most = config.concurrent_orders;
+        let limit = Limit::new(AT_LEAST.min(most)..=most, config.slow_order());
+        Self(Mutex::new(limit.beginning_with(AT_FIRST)))
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn enter(&self) -> Result<Place<'_>, Problem> {
+        let entered = self.limit().enter();
+        Self::unless_full(entered)?;
+        Ok(Place { admission: self, began: Instant::now(), pace: Pace::Unknown })
+    }
+
+    fn unless_full(free: bool) -> Result<(), Problem> {
+        if free {
+            return Ok(());
+        }
+        metrics::counter!(REFUSED).increment(1);
+        Err(Problem::new(kind::OVERLOADED, "Too many orders at once: come back in a moment."))
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Limit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// There was a place a moment ago. Asked before anything else is done for a request, because telling
+/// the others to come back must cost next to nothing; the place is taken when the request is known
+/// to be good, so that one which arrives slowly takes nobody's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room;
+
+impl FromRequestParts<App> for Room {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Admission::unless_full(app.admission.limit().is_free()).map(|()| Self)
+    }
+}
+
+/// Somebody's place, free again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    admission: &'a Admission,
+    began: Instant,
+    pace: Pace,
+}
+
+impl Place<'_> {
+    /// The order was placed: how long that took says how much there is to do. A refusal says nothing.
+    pub(crate) fn placed(mut self) {
+        self.pace = self.admission.limit().pace(self.began.elapsed());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut limit = self.admission.limit();
+        limit.leave(self.pace, Instant::now());
+        metrics::gauge!(PLACES).set(u32::try_from(limit.places()).unwrap_or(u32::MAX));
+    }
+}
+
+/// Explains the metrics to those who read them.
+pub(crate) fn describe_metrics() {
+    metrics::describe_gauge!(PLACES, "How many orders may be placed at once.");
+    metrics::describe_counter!(REFUSED, "Orders told to come back, because too many came at once.");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn admission() -> Admission {
+        let limits =
+            LimitsConfig { concurrent_orders: 64, slow_order_ms: 100, ..LimitsConfig::default() };
+        Admission::new(&limits)
+    }
+
+    fn all(admission: &Admission) -> Vec<Place<'_>> {
+        std::iter::from_fn(|| admission.enter().ok()).collect()
+    }
+
+    /// So many are placed at once, in this time each; then how many may be.
+    async fn after(admission: &Admission, rounds: usize, ms: u64) -> usize {
+        for _ in 0..rounds {
+            let places = all(admission);
+            advance(Duration::from_millis(ms)).await;
+            places.into_iter().for_each(Place::placed);
+        }
+        all(admission).len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_there_are_places_are_told_to_come_back() {
+        let admission = admission();
+        let places = all(&admission);
+        assert_eq!(places.len(), AT_FIRST);
+        let refusal = admission.enter().unwrap_err();
+        assert_eq!(refusal.code, "overloaded");
+        drop(places);
+        assert_eq!(all(&admission).len(), AT_FIRST, "who was refused elsewhere says nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_as_many_places_as_are_answered_quickly() {
+        let admission = admission();
+        assert_eq!(after(&admission, 100, 101).await, AT_LEAST);
+        assert_eq!(after(&admission, 100, 99).await, 64);
+    }
+}
