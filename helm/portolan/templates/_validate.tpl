@@ -20,6 +20,11 @@ What the schema cannot say: relations between values. Fails with a sentence; ren
 {{- if and $values.services.gateway.enabled (not $values.demo.enabled) (not (include "portolan.auth" . | fromYaml).jwks_url) -}}
 {{- fail "demo.enabled: without the demonstration's issuer, services.gateway.config.auth must have the issuer and jwks_url of an identity provider" -}}
 {{- end -}}
+{{- range $name, $section := dict "gateway" "quota" "order" "lock" -}}
+{{- if and (get (get $values.services $name).config $section) (not (include "portolan.valkey.masters" $ | fromYamlArray)) -}}
+{{- fail (printf "services.%s.config.%s: it needs a Valkey (valkey.bundled.enabled or valkey.external.masters)" $name $section) -}}
+{{- end -}}
+{{- end -}}
 {{- range $tool := list "test" "load" -}}
 {{- if and (get $values.tools $tool).enabled (not $values.demo.enabled) -}}
 {{- fail (printf "tools.%s.enabled: it logs in as the demonstration's users, so it needs demo.enabled" $tool) -}}

@@ -58,6 +58,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("services.psp.enabled=false", &["services.psp.external.url must name a payment provider"]),
     ("vault.bundled.enabled=false", &["without a Vault"]),
     ("demo.enabled=false", &["demo.enabled"]),
+    (
+        r#"services.gateway.config.browsers={"allowed_origins": ["https://shop.example/page"]}"#,
+        &["allowed_origins", "does not match pattern"],
+    ),
 ];
 
 #[test]
@@ -91,6 +95,20 @@ fn bad_values_are_refused_with_words_that_name_them() {
         });
     }
     findings.assert_none();
+}
+
+#[test]
+fn settings_of_what_needs_valkey_are_refused_without_one() {
+    for (section, key) in
+        [("gateway.config.quota", "timeout_ms"), ("order.config.lock", "attempts")]
+    {
+        let install = Install::default()
+            .set("valkey.bundled.enabled=false")
+            .set("valkey.external.enabled=true")
+            .set(&format!("services.{section}.{key}=1"));
+        let refusal = install.render(Helm::Four).map(drop).unwrap_err().to_string();
+        assert!(refusal.contains(section) && refusal.contains("valkey"), "{refusal}");
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use config::{ConfigError, Invalid, LogFormat, ServerConfig, TelemetryConfig,
 pub use context::Context;
 pub use error::one_line;
 pub use http::client as http_client;
-pub use limit::{Limit, Pace};
+pub use limit::{Answer, Limit, Place};
 pub use process::{Service, install_crypto, main, run};
 pub use readiness::{Check, CheckReport, Readiness, Report, Status};
 pub use tasks::{Drained, Tasks};

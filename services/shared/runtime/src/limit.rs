@@ -8,12 +8,16 @@ use tokio::time::Instant;
 /// many ask (additive increase and multiplicative decrease, with the increase in proportion: D. Chiu
 /// and R. Jain, 1989).
 ///
-/// Where few are under way nothing changes: then it is not their number that makes them slow.
+/// Where few are under way nothing changes: then it is not their number that makes them slow. What
+/// answers take while no more are under way than may always be is what is usual, and less than twice
+/// that is not slow: on a slow machine, or with a slow disk, fewer places would make nothing faster.
 #[derive(Debug)]
 pub struct Limit {
     most: usize,
     least: usize,
     slow: Duration,
+    /// A moving average of what answers took while no more than `least` were under way.
+    usual: Duration,
     places: usize,
     taken: usize,
     /// Quick answers since the last change.
@@ -21,23 +25,34 @@ pub struct Limit {
     cut: Option<Instant>,
 }
 
+/// A place that was taken, to be given back with [`Limit::leave`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Place {
+    /// Whether at least half of the places were taken.
+    busy: bool,
+    /// Whether no more were taken than there always are.
+    alone: bool,
+}
+
 /// How an answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
-    /// In good time.
-    Quick,
-    /// So late that there is too much to do, if there is much to do.
-    Slow,
-    /// What was answered says nothing about the load of the service, or nothing was.
+pub enum Answer {
+    /// After this time.
+    Took(Duration),
+    /// Not at all, or too late to be of use.
+    Failed,
+    /// What was answered says nothing about the load, or nothing was.
     Unknown,
 }
 
 impl Limit {
     /// Never less or more than these, and the most of them at first. What takes longer than `slow` is
-    /// slow.
+    /// slow, unless that is usual.
     pub const fn new(places: RangeInclusive<usize>, slow: Duration) -> Self {
         let (least, most) = (*places.start(), *places.end());
-        Self { most, least, slow, places: most, taken: 0, quick: 0, cut: None }
+        let usual = Duration::ZERO;
+        Self { most, least, slow, usual, places: most, taken: 0, quick: 0, cut: None }
     }
 
     /// Begins with fewer, and has more when they are seen to be answered quickly.
@@ -52,34 +67,47 @@ impl Limit {
         self.places
     }
 
-    /// What an answer that took so long is.
-    pub fn pace(&self, took: Duration) -> Pace {
-        if took > self.slow { Pace::Slow } else { Pace::Quick }
-    }
-
     /// Whether there is a place.
     pub const fn is_free(&self) -> bool {
         self.taken < self.places
     }
 
     /// Takes a place, if there is one.
-    pub const fn enter(&mut self) -> bool {
+    pub fn enter(&mut self) -> Option<Place> {
         let free = self.is_free();
-        if free {
-            self.taken += 1;
-        }
-        free
+        self.taken += usize::from(free);
+        free.then_some(Place { busy: self.is_busy(), alone: self.taken <= self.least })
+    }
+
+    const fn is_busy(&self) -> bool {
+        self.taken.saturating_mul(2) >= self.places
     }
 
     /// Gives a place back.
-    pub fn leave(&mut self, pace: Pace, now: Instant) {
-        let busy = self.taken.saturating_mul(2) >= self.places;
+    pub fn leave(&mut self, place: Place, answer: Answer, now: Instant) {
+        // It was among many for some of its time, or among few for all of it.
+        let busy = place.busy || self.is_busy();
+        let alone = place.alone && self.taken <= self.least;
         self.taken = self.taken.saturating_sub(1);
-        match pace {
-            Pace::Quick if busy => self.grow(),
-            Pace::Slow if busy => self.shrink(now),
-            Pace::Quick | Pace::Slow | Pace::Unknown => {}
+        let slow = self.slow.max(self.usual * 2);
+        match answer {
+            Answer::Took(time) => {
+                if alone {
+                    self.note(time);
+                }
+                if busy && time > slow {
+                    self.shrink(slow, now);
+                } else if busy {
+                    self.grow();
+                }
+            }
+            Answer::Failed if busy => self.shrink(slow, now),
+            Answer::Failed | Answer::Unknown => {}
         }
+    }
+
+    fn note(&mut self, time: Duration) {
+        self.usual = if self.usual.is_zero() { time } else { (self.usual * 15 + time) / 16 };
     }
 
     fn grow(&mut self) {
@@ -91,9 +119,9 @@ impl Limit {
     }
 
     /// The slow answers of one time are one sign.
-    fn shrink(&mut self, now: Instant) {
+    fn shrink(&mut self, slow: Duration, now: Instant) {
         self.quick = 0;
-        if self.cut.is_none_or(|cut| now.duration_since(cut) >= self.slow) {
+        if self.cut.is_none_or(|cut| now.duration_since(cut) >= slow) {
             self.cut = Some(now);
             self.places = self.places.saturating_sub(self.places.div_ceil(10)).max(self.least);
         }
@@ -108,75 +136,101 @@ mod tests {
 
     const SLOW: Duration = Duration::from_secs(1);
 
-    fn pace() -> impl Strategy<Value = Pace> {
-        prop_oneof![Just(Pace::Quick), Just(Pace::Slow), Just(Pace::Unknown)]
+    fn answer() -> impl Strategy<Value = Answer> {
+        let took = (0..5_000_u64).prop_map(|ms| Answer::Took(Duration::from_millis(ms)));
+        prop_oneof![3 => took, 1 => Just(Answer::Failed), 1 => Just(Answer::Unknown)]
     }
 
     proptest! {
         #[test]
         fn there_are_never_more_under_way_than_places_when_one_enters(
             most in 1..300_usize,
-            steps in prop::collection::vec((prop::option::of(pace()), 0..700_u64), 0..500),
+            steps in prop::collection::vec((prop::option::of(answer()), 0..700_u64), 0..500),
         ) {
             let mut limit = Limit::new(most.div_ceil(16)..=most, SLOW);
-            let (mut taken, mut now) = (0, Instant::now());
+            let (mut taken, mut now) = (Vec::new(), Instant::now());
             for (leave, ms) in steps {
                 now += Duration::from_millis(ms);
-                match leave {
-                    Some(pace) if taken > 0 => {
-                        limit.leave(pace, now);
-                        taken -= 1;
+                if let Some(answer) = leave {
+                    if let Some(place) = taken.pop() {
+                        limit.leave(place, answer, now);
                     }
-                    Some(_) => {}
-                    None => {
-                        let free = taken < limit.places();
-                        prop_assert_eq!(limit.enter(), free);
-                        taken += usize::from(free);
-                    }
+                } else {
+                    let free = taken.len() < limit.places();
+                    let place = limit.enter();
+                    prop_assert_eq!(place.is_some(), free);
+                    taken.extend(place);
                 }
                 prop_assert!((most.div_ceil(16)..=most).contains(&limit.places()));
             }
         }
     }
 
-    /// All places are taken and given back, again and again.
-    fn rounds(limit: &mut Limit, rounds: usize, pace: Pace, now: &mut Instant) {
+    fn fill(limit: &mut Limit) -> Vec<Place> {
+        std::iter::from_fn(|| limit.enter()).collect()
+    }
+
+    /// All places are taken and given back, again and again. Each answer takes what it does when so
+    /// many are under way.
+    fn rounds(limit: &mut Limit, rounds: usize, time: impl Fn(u32) -> Duration, now: &mut Instant) {
         for _ in 0..rounds {
-            let taken = (0..1_000).take_while(|_| limit.enter()).count();
-            *now += SLOW;
-            for _ in 0..taken {
-                limit.leave(pace, *now);
+            let taken = fill(limit);
+            let time = time(u32::try_from(taken.len()).unwrap());
+            *now += time;
+            for place in taken {
+                limit.leave(place, Answer::Took(time), *now);
             }
         }
     }
 
+    /// A server that does one thing after the other, in 50 ms each.
+    fn in_turn(taken: u32) -> Duration {
+        Duration::from_millis(50) * taken
+    }
+
     #[test]
-    fn slow_answers_make_it_smaller_and_quick_ones_as_large_as_it_was() {
-        let (mut limit, mut now) = (Limit::new(16..=256, SLOW), Instant::now());
-        rounds(&mut limit, 1, Pace::Slow, &mut now);
-        assert_eq!(limit.places(), 230, "once for all slow answers of one time");
-        rounds(&mut limit, 100, Pace::Slow, &mut now);
-        assert_eq!(limit.places(), 16);
-        rounds(&mut limit, 100, Pace::Quick, &mut now);
+    fn there_are_as_many_as_are_answered_in_good_time() {
+        for begin in [4, 256] {
+            let mut limit = Limit::new(4..=256, SLOW).beginning_with(begin);
+            rounds(&mut limit, 200, in_turn, &mut Instant::now());
+            assert!((18..=22).contains(&limit.places()), "{begin}: {}", limit.places());
+        }
+    }
+
+    #[test]
+    fn the_slow_answers_of_one_time_count_once() {
+        let mut limit = Limit::new(4..=256, SLOW);
+        rounds(&mut limit, 1, in_turn, &mut Instant::now());
+        assert_eq!(limit.places(), 230);
+    }
+
+    #[test]
+    fn what_is_slow_however_few_there_are_is_not_made_worse_by_refusing_others() {
+        let mut limit = Limit::new(4..=256, SLOW).beginning_with(32);
+        rounds(&mut limit, 500, |_| SLOW * 3, &mut Instant::now());
         assert_eq!(limit.places(), 256);
     }
 
     #[test]
-    fn it_grows_beyond_what_it_began_with_when_answers_are_quick() {
-        let (mut limit, mut now) = (Limit::new(16..=256, SLOW).beginning_with(32), Instant::now());
-        assert_eq!(limit.places(), 32);
-        assert_eq!([limit.pace(SLOW), limit.pace(SLOW * 2)], [Pace::Quick, Pace::Slow]);
-        rounds(&mut limit, 2, Pace::Quick, &mut now);
-        assert_eq!(limit.places(), 36);
+    fn what_fails_makes_it_as_small_as_it_may_be() {
+        let (mut limit, mut now) = (Limit::new(16..=256, SLOW), Instant::now());
+        for _ in 0..100 {
+            let taken = fill(&mut limit);
+            now += SLOW;
+            for place in taken {
+                limit.leave(place, Answer::Failed, now);
+            }
+        }
+        assert_eq!(limit.places(), 16);
     }
 
     #[test]
     fn a_few_slow_answers_change_nothing() {
         let (mut limit, mut now) = (Limit::new(16..=256, SLOW), Instant::now());
         for _ in 0..100 {
-            assert!(limit.enter());
-            now += SLOW;
-            limit.leave(Pace::Slow, now);
+            let place = limit.enter().unwrap();
+            now += SLOW * 2;
+            limit.leave(place, Answer::Took(SLOW * 2), now);
         }
         assert_eq!(limit.places(), 256);
     }

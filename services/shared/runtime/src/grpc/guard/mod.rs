@@ -28,7 +28,7 @@ use self::{
     refusal::Refusal,
 };
 use super::{Client, ERROR_DOMAIN, status};
-use crate::limit::{Limit, Pace};
+use crate::limit::{Answer, Limit, Place};
 
 pub use config::BreakerConfig;
 
@@ -111,12 +111,13 @@ impl Guard {
             self.refused("open");
             Refusal::Open { service: self.service, retry_in }
         })?;
-        if !self.limit().enter() {
+        let place = self.limit().enter();
+        let Some(place) = place else {
             self.with(|breaker, now| breaker.heard(leave, Outcome::Unknown, now));
             self.refused("full");
             return Err(Refusal::Full { service: self.service });
-        }
-        Ok(Call { guard: Arc::clone(self), leave: Some(leave), began: Instant::now() })
+        };
+        Ok(Call { guard: Arc::clone(self), leave: Some((leave, place)), began: Instant::now() })
     }
 
     /// Does it to the breaker, and tells the world if that has changed its state.
@@ -136,10 +137,10 @@ impl Guard {
     }
 
     /// Gives the place of a call back.
-    fn left(&self, pace: Pace) {
+    fn left(&self, place: Place, answer: Answer) {
         let mut limit = self.limit();
         let before = limit.places();
-        limit.leave(pace, Instant::now());
+        limit.leave(place, answer, Instant::now());
         if limit.places() != before {
             self.show_places(limit.places());
         }
@@ -195,7 +196,7 @@ impl fmt::Debug for Guard {
 /// A call under way. Dropped, it was given up by its caller.
 struct Call {
     guard: Arc<Guard>,
-    leave: Option<Leave>,
+    leave: Option<(Leave, Place)>,
     began: Instant,
 }
 
@@ -207,20 +208,17 @@ impl Call {
             Err(status) => Some(status.clone()),
         };
         match refusal {
-            Some(status) if is_failure(&status) => self.end(Outcome::Failed, Pace::Slow),
+            Some(status) if is_failure(&status) => self.end(Outcome::Failed, Answer::Failed),
             // It may have waited for somebody else.
-            Some(_) => self.end(Outcome::Answered, Pace::Unknown),
-            None => {
-                let pace = self.guard.limit().pace(self.began.elapsed());
-                self.end(Outcome::Answered, pace);
-            }
+            Some(_) => self.end(Outcome::Answered, Answer::Unknown),
+            None => self.end(Outcome::Answered, Answer::Took(self.began.elapsed())),
         }
     }
 
-    fn end(&mut self, outcome: Outcome, pace: Pace) {
-        if let Some(leave) = self.leave.take() {
+    fn end(&mut self, outcome: Outcome, answer: Answer) {
+        if let Some((leave, place)) = self.leave.take() {
             self.guard.with(|breaker, now| breaker.heard(leave, outcome, now));
-            self.guard.left(pace);
+            self.guard.left(place, answer);
         }
     }
 }
@@ -228,9 +226,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.began.elapsed() >= PATIENCE {
-            self.end(Outcome::Failed, Pace::Slow);
+            self.end(Outcome::Failed, Answer::Failed);
         } else {
-            self.end(Outcome::Unknown, Pace::Unknown);
+            self.end(Outcome::Unknown, Answer::Unknown);
         }
     }
 }
