@@ -20,7 +20,7 @@ const REFUSED: &str = "portolan_orders_held_back_total";
 /// Until it is known better. A few customers who come together are all served.
 const AT_FIRST: usize = 32;
 /// So many are let in however long it takes.
-const AT_LEAST: usize = 2;
+const AT_LEAST: usize = 4;
 
 /// The places for those who place an order.
 #[derive(Debug)]
