@@ -1,5 +1,6 @@
 use std::{path::PathBuf, time::Duration};
 
+use nix::sys::signal::Signal;
 use portolan_proto::TOPICS;
 use portolan_testkit::{PATIENCE, eventually, free_port};
 use rdkafka::{
@@ -21,7 +22,8 @@ pub(crate) const GROUPS: [&str; 4] = ["order", "inventory", "payment", "notifica
 /// A Kafka broker for one test, which may take it away and bring it back.
 #[derive(Debug)]
 pub struct Broker {
-    program: Program,
+    /// The broker, and its controller if that is apart.
+    programs: Vec<Program>,
     address: String,
     _scratch: Scratch,
 }
@@ -30,23 +32,48 @@ impl Broker {
     /// Formats a directory and starts a broker on it, with the shop's topics.
     pub async fn start() -> Self {
         let scratch = Scratch::new();
-        let port = free_port();
-        let settings = SETTINGS
-            .replace("@PORT@", &port.to_string())
-            .replace("@CONTROLLER_PORT@", &free_port().to_string())
-            .replace("@DATA@", &scratch.path().join("data").display().to_string());
-        let settings = scratch.write("server.properties", &settings);
-        let file = settings.display().to_string();
-        let format =
-            ["kafka.tools.StorageTool", "format", "-t", "cG9ydG9sYW4tZTJlLTAwMQ", "-c", &file];
-        let formatted = java("format", &format, &settings).run(PATIENCE).await;
-        assert_eq!(formatted.code, Some(0), "{}", formatted.output);
-        let mut program = java("kafka", &["kafka.Kafka", &file], &settings);
+        let ports = (free_port(), free_port());
+        let mut program = node(&scratch, "kafka", &settings(&scratch, "kafka", ports)).await;
         program.start();
-        let broker = Self { program, address: format!("127.0.0.1:{port}"), _scratch: scratch };
+        Self::open(vec![program], ports.0, scratch).await
+    }
+
+    /// The same with its controller in a process of its own, which notices when the broker stands
+    /// still, and takes its partitions away.
+    pub async fn with_controller() -> Self {
+        let scratch = Scratch::new();
+        let ports = (free_port(), free_port());
+        let both = "process.roles=broker,controller\nnode.id=1\n";
+        let listener = format!("CONTROLLER://127.0.0.1:{}", ports.1);
+        let controller = settings(&scratch, "controller", ports)
+            .replace(both, "process.roles=controller\nnode.id=1\n")
+            .replace(
+                &format!("listeners=PLAINTEXT://127.0.0.1:{},{listener}", ports.0),
+                &format!("listeners={listener}"),
+            )
+            .replace(&format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}\n", ports.0), "")
+            .replace("inter.broker.listener.name=PLAINTEXT\n", "");
+        let broker = settings(&scratch, "kafka", ports)
+            .replace(both, "process.roles=broker\nnode.id=2\n")
+            .replace(&format!(",{listener}"), "");
+        let mut programs = Vec::new();
+        for (name, settings) in [("kafka", broker), ("controller", controller)] {
+            let mut program = node(&scratch, name, &settings).await;
+            program.start();
+            programs.push(program);
+        }
+        Self::open(programs, ports.0, scratch).await
+    }
+
+    async fn open(programs: Vec<Program>, port: u16, scratch: Scratch) -> Self {
+        let broker = Self { programs, address: format!("127.0.0.1:{port}"), _scratch: scratch };
         broker.ready().await;
         create_topics(&broker.address).await;
         broker
+    }
+
+    fn program(&self) -> &Program {
+        self.programs.first().expect("a broker")
     }
 
     /// `host:port`.
@@ -56,12 +83,22 @@ impl Broker {
 
     /// Takes it away without warning.
     pub fn kill(&mut self) {
-        self.program.kill();
+        self.programs.iter_mut().for_each(Program::kill);
+    }
+
+    /// Makes it stand still.
+    pub fn freeze(&self) {
+        self.program().signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.program().signal(Signal::SIGCONT);
     }
 
     /// Brings it back with everything that it had stored.
     pub async fn restart(&mut self) {
-        self.program.start();
+        self.programs.iter_mut().for_each(Program::start);
         self.ready().await;
     }
 
@@ -75,6 +112,24 @@ impl Broker {
         })
         .await;
     }
+}
+
+/// The settings of a broker that is its own controller.
+fn settings(scratch: &Scratch, name: &str, (port, controller): (u16, u16)) -> String {
+    SETTINGS
+        .replace("@PORT@", &port.to_string())
+        .replace("@CONTROLLER_PORT@", &controller.to_string())
+        .replace("@DATA@", &scratch.path().join(name).join("data").display().to_string())
+}
+
+/// A node with a formatted directory, not yet started.
+async fn node(scratch: &Scratch, name: &str, settings: &str) -> Program {
+    let settings = scratch.write(&format!("{name}.properties"), settings);
+    let file = settings.display().to_string();
+    let format = ["kafka.tools.StorageTool", "format", "-t", "cG9ydG9sYW4tZTJlLTAwMQ", "-c", &file];
+    let formatted = java(&format!("{name}-format"), &format, &settings).run(PATIENCE).await;
+    assert_eq!(formatted.code, Some(0), "{}", formatted.output);
+    java(name, &["kafka.Kafka", &file], &settings)
 }
 
 fn client(address: &str) -> ClientConfig {

@@ -1,6 +1,8 @@
 //! A broker and databases that go away, and processes that cannot start.
 #![expect(clippy::panic, reason = "tests")]
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use portolan_e2e::{Broker, Options, Program, Service, Shop, new_key};
 use portolan_testkit::{PATIENCE, eventually, free_port};
@@ -47,6 +49,23 @@ async fn without_a_broker_orders_are_accepted_and_read_and_afterwards_completed(
     for service in Service::ALL {
         shop.ready(service, 0).await;
     }
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_stood_still_for_longer_than_its_session_is_found_again() {
+    let broker = Broker::with_controller().await;
+    let options = Options { broker: Some(broker.address().to_owned()), ..Options::default() };
+    let shop = Shop::with(options).await;
+    let alice = shop.customer("alice");
+    let before = alice.place(&[("CUP", 1)], "tok_ok_1").await;
+    alice.becomes(before, "COMPLETED").await;
+    broker.freeze();
+    // Its session ends after three seconds: then its partitions have no leader until it is back.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    broker.thaw();
+    let after = alice.place(&[("CUP", 1)], "tok_ok_2").await;
+    alice.becomes(after, "COMPLETED").await;
     shop.assert_sound().await;
 }
 

@@ -81,6 +81,9 @@ impl Broker {
         let asked = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || ask(&asked, timeout)).await?;
         metrics::gauge!("portolan_kafka_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
+        if answer.is_err() {
+            self.start_over();
+        }
         let verdict = match answer {
             Ok(metadata) => self.verify(&metadata),
             Err(problem) => {
@@ -93,6 +96,16 @@ impl Broker {
             Err(problem) => self.check.fail(problem.to_string()),
         }
         verdict
+    }
+
+    /// A client that nobody answered may have lost sight of the brokers for good, as a consumer may
+    /// (see [`crate::client::GroupContext::is_blind`]).
+    fn start_over(&mut self) {
+        if let Ok(new) = client(&mut self.kafka) {
+            let old = std::mem::replace(&mut self.client, Arc::new(new));
+            // It waits for its threads.
+            tokio::task::spawn_blocking(move || drop(old));
+        }
     }
 
     /// On another number of partitions a key's events would move to another partition and could

@@ -75,7 +75,7 @@ pub(crate) fn spawn_members<H: Handler>(
 
 /// A consumer that has not joined its group yet.
 fn consumer(kafka: &mut Kafka, group: Group) -> KafkaResult<BaseConsumer<GroupContext>> {
-    let context = GroupContext { group: group.name };
+    let context = GroupContext::new(group.name);
     kafka.consumer(&group_id(group.name)).create_with_context(context)
 }
 
@@ -120,6 +120,15 @@ impl<H: Handler> Member<H> {
     fn renew(&mut self) -> KafkaResult<()> {
         let group = self.processor.group;
         let make = |kafka: &mut Kafka| consumer(kafka, group);
+        if self.consumer.context().is_blind() {
+            let why = "it lost sight of the brokers";
+            if let Some(old) = self.kafka.replace("consumer", why, &mut self.consumer, make) {
+                // It may have nobody to take leave of, and wait for that.
+                std::thread::spawn(move || drop(old));
+                self.join()?;
+            }
+            return Ok(());
+        }
         let Some(old) = self.kafka.renew("consumer", &mut self.consumer, make) else {
             return Ok(());
         };

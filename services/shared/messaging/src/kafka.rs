@@ -78,17 +78,28 @@ impl Kafka {
         if !self.has_news() {
             return None;
         }
+        self.replace(name, "there are new certificates", client, make)
+    }
+
+    /// Replaces `client` by one that `make` makes, for this reason.
+    pub(crate) fn replace<C>(
+        &mut self,
+        name: &'static str,
+        why: &'static str,
+        client: &mut C,
+        make: impl FnOnce(&mut Self) -> KafkaResult<C>,
+    ) -> Option<C> {
         let outcome = make(self);
         let result = if outcome.is_ok() { "ok" } else { "failed" };
         metrics::counter!("portolan_kafka_renewals_total", "client" => name, "result" => result)
             .increment(1);
         match outcome {
             Ok(new) => {
-                tracing::info!(client = name, "a Kafka client with the new certificates");
+                tracing::info!(client = name, why, "a new Kafka client");
                 Some(std::mem::replace(client, new))
             }
             Err(error) => {
-                tracing::error!(client = name, %error, "certificates refused, the old client stays");
+                tracing::error!(client = name, why, %error, "no new Kafka client, the old one stays");
                 None
             }
         }
