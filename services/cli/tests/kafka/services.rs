@@ -89,7 +89,7 @@ async fn a_service_needs_no_more_rights_than_it_gets() {
     ctx.tasks.soft().cancel();
 
     // One right less: the order service may not read what notification writes.
-    let kafka = KafkaConfig { connect_timeout_secs: 1, ..kafka };
+    let kafka = KafkaConfig { connect_timeout_secs: 5, ..kafka };
     let greedy = open(&order_ctx, &order_db.config(), &kafka, &MIGRATOR, false).await.unwrap();
     let topics = [Topic::Order, Topic::Notification];
     let refused = greedy.consume(&order_ctx, ORDER, &topics, Arc::new(Answers(ids))).await;

@@ -19,6 +19,8 @@ use crate::kafka::Kafka;
 
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection may take longer to be made than one question waits.
+const START_OVER_AFTER: u32 = 4;
 /// Between two questions while the process waits to start.
 const PAUSE: Duration = Duration::from_millis(200);
 /// For what librdkafka has to tell after an answer, or after none.
@@ -31,6 +33,8 @@ pub(crate) struct Broker {
     client: Arc<Client>,
     topics: Vec<String>,
     check: Check,
+    /// How many questions in a row nobody answered.
+    unanswered: u32,
 }
 
 type Client = BaseProducer<LastError>;
@@ -44,7 +48,7 @@ impl Broker {
         let mut kafka = kafka.clone();
         let client = Arc::new(client(&mut kafka)?);
         let topics = topics.iter().map(|topic| kafka.config().topic(topic)).collect();
-        Ok(Self { kafka, client, topics, check })
+        Ok(Self { kafka, client, topics, check, unanswered: 0 })
     }
 
     /// Waits until a broker answers and every topic is as it must be.
@@ -81,7 +85,9 @@ impl Broker {
         let asked = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || ask(&asked, timeout)).await?;
         metrics::gauge!("portolan_kafka_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
-        if answer.is_err() {
+        self.unanswered = if answer.is_err() { self.unanswered + 1 } else { 0 };
+        if self.unanswered == START_OVER_AFTER {
+            self.unanswered = 0;
             self.start_over();
         }
         let verdict = match answer {
@@ -98,7 +104,7 @@ impl Broker {
         verdict
     }
 
-    /// A client that nobody answered may have lost sight of the brokers for good, as a consumer may
+    /// A client that nobody answered again and again may have lost sight of the brokers for good, as a consumer may
     /// (see [`crate::client::GroupContext::is_blind`]).
     fn start_over(&mut self) {
         if let Ok(new) = client(&mut self.kafka) {

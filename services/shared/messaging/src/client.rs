@@ -10,8 +10,8 @@ use rdkafka::{
     error::KafkaError,
 };
 
-/// A consumer that has been without its group, or without the leader of a partition, in so many
-/// statistics in a row (one every five seconds) is replaced, whatever may be the matter with it.
+/// A consumer that was without its group, or without the leader of a partition, in so many statistics
+/// in a row (one every five seconds), although a broker answers, is replaced, whatever may be the matter.
 const LOST_FOR: u32 = 4;
 
 /// Callbacks of a group member.
@@ -47,8 +47,9 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         // Those that it made up for itself, as the group's coordinator, have no address of their own.
-        let no_broker = statistics.brokers.values().all(|broker| broker.source == "logical");
-        let lost = if is_whole(&statistics) {
+        let mut brokers = statistics.brokers.values().filter(|broker| broker.source != "logical");
+        let no_broker = brokers.clone().next().is_none();
+        let lost = if is_whole(&statistics) || !brokers.any(|broker| broker.state == "UP") {
             self.lost.store(0, Ordering::Relaxed);
             0
         } else {
@@ -125,12 +126,22 @@ mod tests {
             context.stats(without());
         }
         assert!(!context.is_blind(), "it found it in between");
+        for _ in 0..LOST_FOR {
+            let mut away = without();
+            away.brokers.values_mut().for_each(|broker| broker.state = "CONNECT".to_owned());
+            context.stats(away);
+        }
+        assert!(!context.is_blind(), "another one would find nobody either");
+        for _ in 1..LOST_FOR {
+            context.stats(without());
+        }
         context.stats(without());
         assert!(context.is_blind());
     }
 
     fn with_broker(source: &str) -> Statistics {
-        let broker = Broker { source: source.to_owned(), ..Broker::default() };
+        let (source, state) = (source.to_owned(), "UP".to_owned());
+        let broker = Broker { source, state, ..Broker::default() };
         let brokers = HashMap::from([("broker".to_owned(), broker)]);
         Statistics { brokers, ..Statistics::default() }
     }
