@@ -104,8 +104,8 @@ impl Broker {
         verdict
     }
 
-    /// A client that nobody answered again and again may have lost sight of the brokers for good, as a consumer may
-    /// (see [`crate::client::GroupContext::is_blind`]).
+    /// A client that nobody answered again and again may have lost sight of the brokers for good, as a
+    /// consumer may (see [`crate::client::GroupContext::is_blind`]).
     fn start_over(&mut self) {
         if let Ok(new) = client(&mut self.kafka) {
             let old = std::mem::replace(&mut self.client, Arc::new(new));
