@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
+use portolan_runtime::database;
 use std::sync::Arc;
 
 use portolan_kernel::{IdGen as _, OrderId};
@@ -79,7 +80,7 @@ async fn a_service_needs_no_more_rights_than_it_gets() {
     let order = open(&order_ctx, &order_db.config(), &kafka, &MIGRATOR, false).await.unwrap();
     let key = OrderId(ids.next());
     let message = OrderConfirmed { order_id: key.to_string(), user_id: "u".to_owned() };
-    let mut tx = order.pool.begin().await.unwrap();
+    let mut tx = database::begin(&order.pool).await.unwrap();
     outbox::append(&mut tx, &[event(&ids, key, &message)]).await.unwrap();
     tx.commit().await.unwrap();
     eventually(PATIENCE, "the answer is on the topic", async || {

@@ -191,7 +191,7 @@ impl Delivery {
             .filter(|one| one.verdict == Verdict::Accepted)
             .map(|one| (one.claimed.order, one.claimed.ending.kind(), one.claimed.attempt))
             .collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         store::record_acceptances(&mut tx, &accepted, Mailer::VIA).await?;
         let counted = store::finish(&mut tx, &finished).await?;
         let events: Vec<Outgoing> = attempts

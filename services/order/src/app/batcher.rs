@@ -177,7 +177,7 @@ impl Worker {
     }
 
     async fn write(&self, entries: &[Entry]) -> Result<Vec<Verdict>, sqlx::Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let at = orders::now(&mut tx).await?;
         let rows: Vec<OrderRow> = entries.iter().map(|entry| self.row(entry, at)).collect();
         let claimed = self.claim(&mut tx, entries, &rows, at).await?;

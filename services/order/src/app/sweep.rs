@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use portolan_kernel::IdGen;
 use portolan_messaging::Waker;
-use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
+use portolan_runtime::{Context, database, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -40,7 +40,7 @@ async fn sweep(
     changes: &Changes,
 ) -> Result<(), Error> {
     loop {
-        let mut tx = pool.begin().await?;
+        let mut tx = database::begin(pool).await?;
         let rows = orders::lock_overdue(&mut tx, BATCH).await?;
         if rows.is_empty() {
             break;

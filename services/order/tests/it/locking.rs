@@ -1,6 +1,7 @@
 //! What the lock of a customer buys, and that nothing is lost without it.
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
+use portolan_runtime::database;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -166,7 +167,7 @@ impl Paused {
     async fn write(&self, guard: &Guard, order: u128) -> (bool, i64) {
         let order_id = OrderId(uuid::Uuid::from_u128(order)).0;
         let opening = Opening { user_id: "alice".to_owned(), token: Some(guard.token()), order_id };
-        let mut tx = self.db.pool().begin().await.unwrap();
+        let mut tx = database::begin(self.db.pool()).await.unwrap();
         let at = OffsetDateTime::UNIX_EPOCH;
         let opened = open_orders(&mut tx, &[opening], 0, at).await.unwrap();
         let fence = fence(&mut tx, "alice").await.unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
 use portolan_order::store::guards::{Opening, open_orders};
+use portolan_runtime::database;
 use portolan_testkit::{PATIENCE, TestDb, eventually};
 use sqlx::{PgPool, Postgres, Transaction, types::time::OffsetDateTime};
 use uuid::Uuid;
@@ -45,7 +46,7 @@ async fn guarded_check(tx: &mut Transaction<'_, Postgres>, number: u128) -> bool
 }
 
 async fn place_guarded(pool: &PgPool, number: u128) -> bool {
-    let mut tx = pool.begin().await.unwrap();
+    let mut tx = database::begin(pool).await.unwrap();
     let allowed = guarded_check(&mut tx, number).await;
     if allowed {
         insert(&mut tx, number).await;
@@ -60,7 +61,8 @@ async fn counting_and_then_inserting_lets_two_take_the_last_place() {
     for number in 1..3 {
         insert(&mut db.pool().acquire().await.unwrap(), number).await;
     }
-    let (mut one, mut other) = (db.pool().begin().await.unwrap(), db.pool().begin().await.unwrap());
+    let (mut one, mut other) =
+        (database::begin(db.pool()).await.unwrap(), database::begin(db.pool()).await.unwrap());
     assert!(naive_check(&mut one).await);
     assert!(naive_check(&mut other).await, "neither sees what the other is about to do");
     insert(&mut one, 3).await;
@@ -77,7 +79,7 @@ async fn the_row_of_the_customer_lets_one_take_the_last_place_and_the_other_wait
     for number in 1..3 {
         assert!(place_guarded(db.pool(), number).await);
     }
-    let mut one = db.pool().begin().await.unwrap();
+    let mut one = database::begin(db.pool()).await.unwrap();
     assert!(guarded_check(&mut one, 3).await);
     let finish = async {
         eventually(PATIENCE, "the other waits for the row", async || {

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portolan_kernel::{Clock, IdGen, OrderId};
 use portolan_messaging::{Outgoing, Waker, outbox};
-use portolan_runtime::{failpoint, telemetry::TraceContext};
+use portolan_runtime::{database, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 
 use crate::{
@@ -59,7 +59,7 @@ impl Settlement {
     /// # Errors
     /// The database's; nothing was applied, and the leases will end by themselves.
     pub async fn settle(&self, answers: &[Answered]) -> Result<(), store::Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let mut orders: Vec<OrderId> = answers.iter().map(|answered| answered.order).collect();
         orders.sort_unstable();
         orders.dedup();

@@ -1,6 +1,6 @@
 //! One transaction for each request: lock, look for an answer given before, decide, write down.
 
-use portolan_runtime::{Context, failpoint};
+use portolan_runtime::{Context, database, failpoint};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
@@ -94,7 +94,7 @@ impl Ledger {
 
     /// None if another request, about another authorisation, took the key in between.
     async fn attempt<R: Decide>(&self, request: &R) -> Result<Option<Answer>, Problem> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let mut locked = request.lock(&mut tx).await?;
         // Only now: a twin that was faster has committed while we waited for the lock.
         if let Some(operation) = store::operation(&mut tx, request.idempotency_key()).await? {

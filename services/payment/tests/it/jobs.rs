@@ -1,5 +1,6 @@
 //! Who may call the provider, and when: claims and leases in the table.
 
+use portolan_runtime::database;
 use std::{collections::HashSet, time::Duration};
 
 use portolan_kernel::{Currency, Money, OrderId};
@@ -29,7 +30,7 @@ async fn reserve(db: &TestDb, count: usize, deadline: OffsetDateTime) -> Vec<Ord
     let fact = Fact::Reserved(intent);
     let heard = |order: &OrderId| Heard { order: *order, fact: fact.clone(), trace: String::new() };
     let facts: Vec<Heard> = orders.iter().map(heard).collect();
-    let mut tx = db.pool().begin().await.unwrap();
+    let mut tx = database::begin(db.pool()).await.unwrap();
     let due = hear(&mut tx, &facts).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(due.len(), count);
@@ -37,7 +38,7 @@ async fn reserve(db: &TestDb, count: usize, deadline: OffsetDateTime) -> Vec<Ord
 }
 
 async fn cancel(db: &TestDb, order: OrderId) -> Vec<OrderId> {
-    let mut tx = db.pool().begin().await.unwrap();
+    let mut tx = database::begin(db.pool()).await.unwrap();
     let fact = Heard { order, fact: Fact::Cancelled, trace: String::new() };
     let due = hear(&mut tx, &[fact]).await.unwrap();
     tx.commit().await.unwrap();

@@ -19,7 +19,7 @@ use portolan_payment::{
     provider::{Provider, Question},
     store,
 };
-use portolan_runtime::{Context, files::POLL, telemetry::TraceContext};
+use portolan_runtime::{Context, database, files::POLL, telemetry::TraceContext};
 use portolan_testkit::{TestDb, context, eventually};
 
 use crate::support::{AMOUNT, PATIENCE, Shop, new_order, now};
@@ -149,7 +149,7 @@ async fn an_answer_that_comes_while_the_worker_waits_for_the_database_counts() {
     let timeout_ms = u64::try_from(TIMEOUT.as_millis()).unwrap();
     let shop = Shop::start_with_timeout(&url, 1, timeout_ms).await;
     // Claims are possible, but no approval can be written down.
-    let mut tx = shop.db.pool().begin().await.unwrap();
+    let mut tx = database::begin(shop.db.pool()).await.unwrap();
     let lock = "LOCK TABLE payment_ledger IN ACCESS EXCLUSIVE MODE";
     sqlx::query(lock).execute(&mut *tx).await.unwrap();
     let (slow, quick) = (new_order(), new_order());
@@ -173,7 +173,7 @@ async fn a_database_that_is_away_is_told_from_one_answer_that_does_not_fit() {
     let slow = "SET LOCAL statement_timeout = 1; SELECT pg_sleep(10)";
     let conflict = "DO $$ BEGIN RAISE deadlock_detected; END $$";
     for (sql, outage) in [(slow, true), (conflict, false), ("SELECT 1 / 0", false)] {
-        let mut tx = db.pool().begin().await.unwrap();
+        let mut tx = database::begin(db.pool()).await.unwrap();
         let error = sqlx::raw_sql(sql).execute(&mut *tx).await.unwrap_err();
         assert_eq!(store::Error::from(error).is_outage(), outage, "{sql}");
     }

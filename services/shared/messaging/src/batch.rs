@@ -4,7 +4,7 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt as _;
 use portolan_kernel::Clock;
-use portolan_runtime::failpoint;
+use portolan_runtime::{database, failpoint};
 use sqlx::{PgConnection, PgPool};
 use time::Date;
 use uuid::Uuid;
@@ -126,7 +126,7 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn attempt(&self, part: &[Delivery]) -> Result<Option<H::Applied>, HandlerError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let fresh = inbox::insert(&mut tx, self.group, part).await?;
         let fresh = first_occurrences(part, fresh);
         self.count("duplicate", part.len() - fresh.len());
@@ -187,7 +187,7 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn condemn(&self, delivery: &Delivery, verdict: &Verdict) -> Result<(), sqlx::Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let one = std::slice::from_ref(delivery);
         if inbox::insert(&mut tx, self.group, one).await?.is_empty() {
             return tx.rollback().await;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use portolan_runtime::{Context, failpoint, telemetry::TraceContext};
+use portolan_runtime::{Context, database, failpoint, telemetry::TraceContext};
 use rdkafka::{
     error::KafkaError,
     message::{Header, OwnedHeaders},
@@ -139,7 +139,7 @@ impl Relay {
     }
 
     async fn pass(&self) -> Result<Pass, sqlx::Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let rows = take(&mut tx).await?;
         if rows.is_empty() {
             tx.rollback().await?;

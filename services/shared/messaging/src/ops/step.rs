@@ -1,5 +1,6 @@
 //! Working a key's queue off.
 
+use portolan_runtime::database;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt as _;
@@ -112,7 +113,7 @@ impl<H: Handler> DeadLetters<H> {
     /// One transaction. The key's lock keeps the consumers and other operators away from its queue.
     async fn step(&self, start: &Start<'_>) -> Result<Step<H::Applied>, OpsError> {
         let Start { action, key, by, .. } = *start;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         inbox::lock(&mut tx, self.group, std::iter::once(key)).await?;
         let queue = rows::queue(&mut tx, self.group, key, STEP, STEP_BYTES).await?;
         self.check(&mut tx, start, queue.first()).await?;

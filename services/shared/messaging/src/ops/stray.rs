@@ -1,5 +1,6 @@
 //! Records without a sound envelope: each is dealt with alone.
 
+use portolan_runtime::database;
 use uuid::Uuid;
 
 use super::{
@@ -31,7 +32,7 @@ impl<H: Handler> DeadLetters<H> {
     }
 
     async fn drop_stray(&self, event_id: Uuid, by: &Warrant) -> Result<KeyResult, OpsError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         // Two operators at once: the second finds no row to take out, and its trail has none.
         let found = rows::find(&mut tx, self.group, event_id).await?;
         let row = found.ok_or(OpsError::NotFound)?;
@@ -47,7 +48,7 @@ impl<H: Handler> DeadLetters<H> {
     /// It may be readable by now: its time has come, or this program knows more than the one that
     /// set it aside.
     async fn redrive_stray(&self, event_id: Uuid, by: &Warrant) -> Result<KeyResult, OpsError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = database::begin(&self.pool).await?;
         let row = rows::find(&mut tx, self.group, event_id).await?.ok_or(OpsError::NotFound)?;
         // The consumer's order of locks: inbox row, key.
         let fresh = match row.raw().decode(self.clock.now()) {
@@ -73,7 +74,7 @@ impl<H: Handler> DeadLetters<H> {
         let applied = match attempt {
             Some(Err(verdict)) => {
                 tx.rollback().await?;
-                let tx = self.pool.begin().await?;
+                let tx = database::begin(&self.pool).await?;
                 return self.refuse(tx, &row, &verdict, by).await;
             }
             Some(Ok(applied)) => vec![applied],

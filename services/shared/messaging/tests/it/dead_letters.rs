@@ -13,6 +13,7 @@ use portolan_messaging::{
 use portolan_proto::ops::v1::{
     self as pb, dead_letter_service_server::DeadLetterService, selection::Target as Chosen,
 };
+use portolan_runtime::database;
 use portolan_testkit::eventually;
 use tonic::{Code, Request};
 use uuid::Uuid;
@@ -208,7 +209,7 @@ async fn an_event_whose_id_another_one_has_is_not_lost() {
     sqlx::query(other).bind(id).execute(bench.pool()).await.unwrap();
 
     // The consumer waits for whoever is about to take the other one away, which then stays.
-    let mut undecided = bench.pool().begin().await.unwrap();
+    let mut undecided = database::begin(bench.pool()).await.unwrap();
     sqlx::query("DELETE FROM parked").execute(&mut *undecided).await.unwrap();
     let ops = bench.start_consumer(0).await;
     let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted";

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
+use portolan_runtime::database;
 use std::collections::{HashMap, HashSet};
 
 use portolan_kernel::OrderId;
@@ -44,7 +45,7 @@ async fn each_keys_events_are_published_in_the_order_of_their_commits_by_competi
 async fn an_event_of_a_rolled_back_transaction_is_never_published() {
     let bench = Bench::new().await;
     let (kept, undone) = (bench.key(), bench.key());
-    let mut tx = bench.pool().begin().await.unwrap();
+    let mut tx = database::begin(bench.pool()).await.unwrap();
     outbox::append(&mut tx, &[bench.event(undone, "u")]).await.unwrap();
     tx.rollback().await.unwrap();
     bench.commit(&[bench.event(kept, "u")]).await;

@@ -117,7 +117,7 @@ impl Shop {
     /// Commits events one by one, in order.
     pub(crate) async fn commit(&self, events: &[Outgoing]) {
         for event in events {
-            let mut tx = self.pool().begin().await.unwrap();
+            let mut tx = database::begin(self.pool()).await.unwrap();
             outbox::append(&mut tx, std::slice::from_ref(event)).await.unwrap();
             tx.commit().await.unwrap();
         }

@@ -9,6 +9,7 @@ use sqlx::{
 use super::{
     access::{Access, AccessError},
     patience::{Attempt, Patience},
+    release::settle,
     rotate::{Swaps, rotate},
     schema::{SchemaError, check_schema},
     transient::is_transient,
@@ -73,10 +74,9 @@ async fn pool(
     };
     let access = patience.until(load).await?;
     let rotating = access.changes();
-    let swaps = Arc::new(Swaps::default());
     let reach = || async {
         let options = access.options();
-        let connected = try_pool(config, &options, &swaps).await;
+        let connected = try_pool(config, &options).await;
         connected.map_err(|error| {
             let worth = worth_waiting(&error, rotating);
             let error = anyhow::Error::new(error);
@@ -84,7 +84,7 @@ async fn pool(
             if worth { Attempt::Later(error) } else { Attempt::Never(error) }
         })
     };
-    let pool = patience.until(reach).await?;
+    let (pool, swaps) = patience.until(reach).await?;
     if rotating {
         rotate(&ctx.tasks, access, pool.clone(), swaps);
     }
@@ -95,19 +95,25 @@ async fn pool(
 async fn try_pool(
     config: &DatabaseConfig,
     options: &PgConnectOptions,
-    swaps: &Arc<Swaps>,
-) -> Result<PgPool, sqlx::Error> {
+) -> Result<(PgPool, Arc<Swaps>), sqlx::Error> {
     try_connect(options).await?;
-    pool_options(config, Arc::clone(swaps)).connect_with(options.clone()).await
+    let swaps = Arc::new(Swaps::new(options.clone()));
+    let pool = pool_options(config, &swaps).connect_with(options.clone()).await?;
+    Ok((pool, swaps))
 }
 
-fn pool_options(config: &DatabaseConfig, swaps: Arc<Swaps>) -> PgPoolOptions {
+fn pool_options(config: &DatabaseConfig, swaps: &Arc<Swaps>) -> PgPoolOptions {
+    let (before, after) = (Arc::clone(swaps), Arc::clone(swaps));
     PgPoolOptions::new()
         .max_connections(config.max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .before_acquire(move |_, connection| {
-            let usable = swaps.is_current(connection.age);
+            let usable = before.is_current(connection.age);
             Box::pin(std::future::ready(Ok(usable)))
+        })
+        .after_release(move |connection, _| {
+            let swaps = Arc::clone(&after);
+            Box::pin(async move { Ok(settle(connection, &swaps).await) })
         })
 }
 

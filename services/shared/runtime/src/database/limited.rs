@@ -1,11 +1,14 @@
 use std::{
     ops::{Deref, DerefMut},
+    pin::Pin,
+    task::{self, Poll, ready},
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use sqlx::{
-    AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction, pool::PoolConnection,
-    postgres::PgConnectOptions,
+    AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _, SqlStr, Transaction,
+    pool::PoolConnection, postgres::PgConnectOptions,
 };
 
 use super::access::statement_timeout;
@@ -37,14 +40,15 @@ pub async fn acquire(pool: &PgPool) -> Result<Held, sqlx::Error> {
     Ok(Held(inner))
 }
 
-/// A transaction with the limit of [`acquire`].
+/// A transaction with the limit of [`acquire`]. Whoever gives it up while it begins leaves nothing
+/// behind, which cannot be said of the pool's own method.
 ///
 /// # Errors
 /// There is no connection to be had, or no transaction can be begun.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     match limit(&pool.connect_options()) {
         Some(limit) => begin_within(pool, limit).await,
-        None => pool.begin().await,
+        None => begin_with(pool, "BEGIN".into_sql_str()).await,
     }
 }
 
@@ -56,7 +60,40 @@ async fn begin_within(
     // Zero would be no limit at all.
     let ms = limit.as_millis().max(1);
     let begin = format!("BEGIN; SET LOCAL statement_timeout = {ms}");
-    pool.begin_with(AssertSqlSafe(begin)).await
+    begin_with(pool, AssertSqlSafe(begin).into_sql_str()).await
+}
+
+async fn begin_with(
+    pool: &PgPool,
+    begin: SqlStr,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let connection = pool.acquire().await?;
+    Begun(Some(Transaction::begin(connection, Some(begin)))).await
+}
+
+/// A `BEGIN` that was sent is followed to its end even when nobody waits for it any more. sqlx 0.9
+/// forgets a transaction that was given up while it began, and the next user of the connection
+/// would be in the middle of it (sqlx #4393).
+struct Begun(Option<BoxFuture<'static, Result<Transaction<'static, Postgres>, sqlx::Error>>>);
+
+impl Future for Begun {
+    type Output = Result<Transaction<'static, Postgres>, sqlx::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let Some(beginning) = &mut self.0 else { return Poll::Pending };
+        let begun = ready!(beginning.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(begun)
+    }
+}
+
+impl Drop for Begun {
+    #[expect(clippy::disallowed_methods, reason = "the pool starts its tasks like this as well")]
+    fn drop(&mut self) {
+        if let Some(beginning) = self.0.take() {
+            tokio::spawn(async move { drop(beginning.await) });
+        }
+    }
 }
 
 /// What is left of the caller's time, if that is less than a statement may take anyway.

@@ -4,6 +4,7 @@ mod access;
 mod connect;
 mod limited;
 mod patience;
+mod release;
 mod rotate;
 mod schema;
 mod transient;

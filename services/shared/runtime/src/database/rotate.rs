@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPool};
 
 use super::{
     access::Access,
@@ -13,19 +13,28 @@ use crate::{Tasks, one_line};
 
 const RETRY: Duration = Duration::from_secs(1);
 
-/// When the pool last began to connect in another way. A login that was replaced will be revoked,
-/// and a connection made with it must not be the one that a request has then.
-#[derive(Debug, Default)]
-pub(super) struct Swaps(Mutex<Option<Instant>>);
+/// How the pool connects, and since when if it once did so in another way. A login that was replaced
+/// will be revoked, and a connection made with it must not be the one that a request has then.
+#[derive(Debug)]
+pub(super) struct Swaps(Mutex<(PgConnectOptions, Option<Instant>)>);
 
 impl Swaps {
-    fn swapped(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    pub(super) const fn new(options: PgConnectOptions) -> Self {
+        Self(Mutex::new((options, None)))
+    }
+
+    /// For a new connection.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn swapped(&self, options: PgConnectOptions) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (options, Some(Instant::now()));
     }
 
     /// Whether a connection of that age is one of the present kind.
     pub(super) fn is_current(&self, age: Duration) -> bool {
-        let swapped = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let swapped = self.0.lock().unwrap_or_else(PoisonError::into_inner).1;
         swapped.is_none_or(|swapped| is_newer(age, swapped.elapsed()))
     }
 }
@@ -65,8 +74,8 @@ async fn swap(access: &Access, pool: &PgPool, swaps: &Swaps) -> Result<(), sqlx:
     let options = access.options();
     try_connect(&options).await?;
     let user = options.get_username().to_owned();
-    pool.set_connect_options(options);
-    swaps.swapped();
+    pool.set_connect_options(options.clone());
+    swaps.swapped(options);
     changes("ok");
     tracing::info!(user, "new connections to the database use another login or certificate");
     Ok(())
@@ -91,6 +100,6 @@ mod tests {
 
     #[test]
     fn without_a_swap_every_connection_is_current() {
-        assert!(Swaps::default().is_current(Duration::from_hours(9)));
+        assert!(Swaps::new(PgConnectOptions::new()).is_current(Duration::from_hours(9)));
     }
 }

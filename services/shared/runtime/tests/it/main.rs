@@ -3,6 +3,7 @@
 
 mod database;
 mod database_login;
+mod database_pool;
 mod database_tls;
 mod deadline;
 mod grpc;
