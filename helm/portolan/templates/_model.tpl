@@ -144,6 +144,13 @@ load:
   kv: [issuer]
   uses: [gateway/http]
 {{- end }}
+{{- if .Values.tools.k6.enabled }}
+k6:
+  kind: tool
+  identity: true
+  kv: [issuer]
+  uses: [gateway/http]
+{{- end }}
 {{- end -}}
 
 {{/* The Jobs that prepare the infrastructure; they log in on their own account, not with an agent. */}}

@@ -25,9 +25,9 @@ What the schema cannot say: relations between values. Fails with a sentence; ren
 {{- fail (printf "services.%s.config.%s: it needs a Valkey (valkey.bundled.enabled or valkey.external.masters)" $name $section) -}}
 {{- end -}}
 {{- end -}}
-{{- range $tool := list "test" "load" -}}
+{{- range $tool := list "test" "load" "k6" -}}
 {{- if and (get $values.tools $tool).enabled (not $values.demo.enabled) -}}
-{{- fail (printf "tools.%s.enabled: it logs in as the demonstration's users, so it needs demo.enabled" $tool) -}}
+{{- fail (printf "tools.%s.enabled: it signs or logs in as the demonstration does, so it needs demo.enabled" $tool) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $service := $values.services -}}

@@ -65,6 +65,7 @@ A pod's spec. Takes
   fields       more of the container, as YAML: ports, probes, lifecycle
   mounts, volumes   more of them, as YAML
   before       init containers that run once the secrets are there, as YAML
+  main         the container instead of one of ours, as YAML
   restartPolicy     for Jobs
   pod          more of the pod, as YAML
 */}}
@@ -87,7 +88,11 @@ initContainers:
   {{- end }}
 {{- end }}
 containers:
+  {{- if .main }}
+  - {{ .main | nindent 4 | trim }}
+  {{- else }}
   - {{ include "portolan.container" . | nindent 4 | trim }}
+  {{- end }}
 volumes:
   {{- if .files }}
   - name: config

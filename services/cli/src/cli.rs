@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, cluster, dlq, faults, local, replay, seed, token};
+use crate::{audit, cluster, dlq, faults, k6, local, replay, seed, token};
 
 /// Runs Portolan on this machine, and looks after what runs.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Status(StateArg),
     /// Prints a token of the local issuer, for use with curl.
     Token(token::Args),
+    /// Writes what k6 needs to put load on the shop: scripts, orders, and tokens.
+    K6(k6::Args),
     /// Loads the catalogue and its stock into inventory.
     Seed(seed::Args),
     /// Places the orders of a file through the gateway and compares the outcome with the file.

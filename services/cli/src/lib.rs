@@ -1,7 +1,7 @@
 //! The `portolan` command: runs the shop on one machine (`up`, `status`, `down`), loads the
 //! catalogue (`seed`), places real orders and compares the outcome with the file (`replay`), signs
-//! tokens (`token`), looks after dead letters (`dlq`), hurts a shop of its own and sees whether it holds (`faults`),
-//! and checks the invariants over all databases (`audit`).
+//! tokens (`token`), has what k6 needs (`k6`), looks after dead letters (`dlq`), hurts a shop of its own and sees
+//! whether it holds (`faults`), and checks the invariants over all databases (`audit`).
 //!
 //! What a command of the local shop leaves behind is in one state directory (`--state`, by default
 //! `.portolan`). In a cluster nothing is left behind: there a configuration file (`--config`) says
@@ -14,6 +14,7 @@ mod cluster;
 mod dlq;
 mod faults;
 mod gateway;
+mod k6;
 mod local;
 mod mesh;
 mod out;
@@ -53,6 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(args) => local::down(&args.state, screen).await,
         Command::Status(args) => local::status(&args.state, screen),
         Command::Token(args) => token::run(&args),
+        Command::K6(args) => k6::run(&args),
         Command::VaultOperator(args) => cluster::vault_operator::run(&args).await,
         Command::Seed(args) => until_told(seed::run(&args)).await,
         Command::Replay(args) => until_told(replay::run(*args, screen)).await,

@@ -33,15 +33,14 @@ pub(crate) struct Args {
 /// The key cannot be read or made.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let signer = Signer::open(&StateDir::at(&args.state.state)?)?;
-    let sign = |user: &str| signer.sign(user, args.role, Duration::from_secs(args.ttl_secs));
-    let Some(count) = args.count else {
-        out::line(sign(&args.user)?.expose_secret());
-        return Ok(ExitCode::SUCCESS);
-    };
-    for number in 1..=count {
-        let user = format!("{}-{number}", args.user);
-        let token = sign(&user)?;
-        out::line(&serde_json::json!({"user": user, "token": token.expose_secret()}).to_string());
+    let ttl = Duration::from_secs(args.ttl_secs);
+    match args.count {
+        None => out::line(signer.sign(&args.user, args.role, ttl)?.expose_secret()),
+        Some(count) => {
+            for line in signer.for_many(&args.user, args.role, count, ttl)? {
+                out::line(&line);
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,6 +79,25 @@ impl Signer {
         let ring = KeyRing::parse(&std::fs::read(key_file).with_context(failed)?);
         let (_, keys) = watch::channel(Arc::new(ring.with_context(failed)?));
         Ok(Issuer::following(keys, name, audience))
+    }
+
+    /// Tokens for the users that are called `<name>-1` and so on: a line of JSON for each.
+    ///
+    /// # Errors
+    /// A signature cannot be made.
+    pub(crate) fn for_many(
+        &self,
+        name: &str,
+        role: Role,
+        count: u32,
+        ttl: Duration,
+    ) -> anyhow::Result<Vec<String>> {
+        let line = |number| {
+            let user = format!("{name}-{number}");
+            let token = self.sign(&user, role, ttl)?;
+            Ok(serde_json::json!({"user": user, "token": token.expose_secret()}).to_string())
+        };
+        (1..=count).map(line).collect()
     }
 
     /// # Errors

@@ -30,6 +30,10 @@ issuer:
   {{- end }}
 {{- end -}}
 
+{{- define "portolan.tool.config.k6" -}}
+{{- pick (include "portolan.tool.config.load" . | fromYaml) "issuer" | toYaml }}
+{{- end -}}
+
 {{- define "portolan.tool.config.audit" -}}
 {{- $database := (include "portolan.config.database" (dict "ctx" . "name" "" "timeout" 0) | fromYaml).database -}}
 databases:

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::catalogue::Catalogue;
 
 /// The week that comes with Portolan (`data/README.md` has its origin and licence).
-const BUILT_IN: &[u8] = include_bytes!("../../../../data/orders-week.csv");
+pub(crate) const BUILT_IN: &[u8] = include_bytes!("../../../../data/orders-week.csv");
 
 /// A line of the file. The other columns are not needed.
 #[derive(Clone, Debug, Deserialize)]

@@ -42,7 +42,7 @@ use crate::{
 
 use client::Gateway;
 use drive::{Driver, Outcome, Plan};
-pub(crate) use file::Orders;
+pub(crate) use file::{BUILT_IN, Orders};
 use report::{Evidence, Report};
 use summary::Summary;
 use target::Target;
