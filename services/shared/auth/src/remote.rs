@@ -4,7 +4,11 @@ use std::{
 };
 
 use http::header::CACHE_CONTROL;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -85,10 +89,11 @@ impl RemoteKeys {
 
     /// The key of that name.
     pub(crate) async fn get(self: &Arc<Self>, kid: &str) -> Result<VerificationKey, AuthError> {
-        if let Lookup::Fresh(key) = self.look_up(kid) {
-            return Ok(key);
+        match self.look_up(kid) {
+            Lookup::Fresh(key) => return Ok(key),
+            Lookup::Stale(_) => self.renew().await,
+            Lookup::Unknown | Lookup::Nothing => self.refresh(kid).await,
         }
-        self.refresh(kid).await;
         match self.look_up(kid) {
             Lookup::Fresh(key) | Lookup::Stale(key) => Ok(key),
             Lookup::Unknown => Err(AuthError::Invalid(InvalidToken::UnknownKey)),
@@ -110,25 +115,51 @@ impl RemoteKeys {
         }
     }
 
+    fn fetched(&self) -> Option<Instant> {
+        let guard = self.cached.read().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map(|cached| cached.fetched)
+    }
+
     /// Fetches unless another caller has just done so or the last attempt is too recent.
-    #[expect(clippy::disallowed_methods, reason = "ends by itself, after the client's time-out")]
     async fn refresh(self: &Arc<Self>, kid: &str) {
-        let mut last_attempt = Arc::clone(&self.flight).lock_owned().await;
-        if matches!(self.look_up(kid), Lookup::Fresh(_))
-            || last_attempt.is_some_and(|at| at.elapsed() < self.policy.cooldown)
-        {
+        let last_attempt = Arc::clone(&self.flight).lock_owned().await;
+        if matches!(self.look_up(kid), Lookup::Fresh(_)) {
             return;
         }
-        // A task of its own: a caller that goes away would take the fetch along, and leave the
-        // others with the cooldown and no keys.
+        if let Some(fetch) = self.start(last_attempt) {
+            over(fetch.await);
+        }
+    }
+
+    /// Fetches instead of keys that are old. One caller waits for that, so that a key which was
+    /// withdrawn meanwhile is not good for one more time. The others do not, and nobody does once
+    /// it has failed: the old keys are good enough then.
+    async fn renew(self: &Arc<Self>) {
+        let Ok(last_attempt) = Arc::clone(&self.flight).try_lock_owned() else { return };
+        let failed = *last_attempt > self.fetched();
+        if let Some(fetch) = self.start(last_attempt)
+            && !failed
+        {
+            over(fetch.await);
+        }
+    }
+
+    /// A task of its own: a caller that goes away would take the fetch along, and leave the others
+    /// with the cooldown and no keys.
+    #[expect(clippy::disallowed_methods, reason = "ends by itself, after the client's time-out")]
+    fn start(
+        self: &Arc<Self>,
+        mut last_attempt: OwnedMutexGuard<Option<Instant>>,
+    ) -> Option<JoinHandle<()>> {
+        if last_attempt.is_some_and(|at| at.elapsed() < self.policy.cooldown) {
+            return None;
+        }
         let keys = Arc::clone(self);
         let fetch = async move {
             *last_attempt = Some(Instant::now());
             keys.replace().await;
         };
-        if let Err(error) = tokio::spawn(fetch.in_current_span()).await {
-            tracing::error!(%error, "fetching the signing keys did not end well");
-        }
+        Some(tokio::spawn(fetch.in_current_span()))
     }
 
     async fn replace(&self) {
@@ -167,6 +198,12 @@ impl RemoteKeys {
     fn unavailable(&self) -> AuthError {
         let retry_after_secs = u32::try_from(self.policy.cooldown.as_secs()).unwrap_or(u32::MAX);
         AuthError::KeysUnavailable { retry_after_secs: retry_after_secs.max(1) }
+    }
+}
+
+fn over(fetch: Result<(), JoinError>) {
+    if let Err(error) = fetch {
+        tracing::error!(%error, "fetching the signing keys did not end well");
     }
 }
 

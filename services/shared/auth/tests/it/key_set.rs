@@ -1,4 +1,5 @@
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -58,8 +59,8 @@ impl Provider {
         permits
     }
 
-    async fn until_asked(&self) {
-        while self.asked() == 0 {
+    async fn until_asked(&self, times: usize) {
+        while self.asked() < times {
             tokio::task::yield_now().await;
         }
     }
@@ -173,6 +174,43 @@ async fn known_keys_outlive_a_provider_that_fails() {
     assert_eq!(provider.asked(), 2, "it was asked again and failed");
 }
 
+/// What is there without waiting for anything.
+async fn at_once<T>(work: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = std::future::ready(()) => panic!("it waits"),
+    }
+}
+
+#[tokio::test]
+async fn one_caller_waits_for_a_provider_that_hangs_and_after_a_failure_nobody_does() {
+    let (provider, url) = Provider::start().await;
+    let scratch = Scratch::new();
+    let issuer = issuer(&scratch);
+    provider.publish(&issuer);
+    let verifier = verifier(&url, policy(0, 0, 3600));
+    let token = token(&issuer, "alice");
+    assert!(verifier.verify(&token).await.is_ok());
+    let answers = provider.hold();
+    let mut first = pin!(verifier.verify(&token));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("the keys are old, and the provider has not answered"),
+        () = provider.until_asked(2) => {}
+    }
+    for _ in 0..3 {
+        assert!(at_once(verifier.verify(&token)).await.is_ok());
+    }
+    provider.fail();
+    answers.add_permits(1);
+    assert!(first.await.is_ok());
+    for _ in 0..3 {
+        assert!(at_once(verifier.verify(&token)).await.is_ok());
+    }
+    provider.until_asked(3).await;
+}
+
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_its_fetch_to_the_others() {
     let (provider, url) = Provider::start().await;
@@ -185,7 +223,7 @@ async fn a_caller_that_goes_away_leaves_its_fetch_to_the_others() {
     tokio::select! {
         biased;
         _ = verifier.verify(&token) => panic!("the provider has not answered"),
-        () = provider.until_asked() => {}
+        () = provider.until_asked(1) => {}
     }
     answers.add_permits(1);
     assert_eq!(verifier.verify(&token).await.unwrap().sub, "alice");
