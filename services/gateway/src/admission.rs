@@ -1,7 +1,10 @@
 //! How many orders are placed at once: as many as are answered quickly. What is more is told to come
 //! back at once, so that those who are admitted need not wait for it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -22,6 +25,9 @@ const AT_FIRST: usize = 32;
 /// So many are let in however long it takes.
 const AT_LEAST: usize = 4;
 
+/// Who has waited for so long and goes away, or gets no answer, tells of too much to do.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The places for those who place an order.
 #[derive(Debug)]
 pub(crate) struct Admission(Mutex<Limit>);
@@ -39,7 +45,7 @@ impl Admission {
     /// There is none.
     pub(crate) fn enter(&self) -> Result<Placing<'_>, Problem> {
         let place = self.limit().enter().ok_or_else(held_back)?;
-        Ok(Placing { admission: self, place, began: Instant::now(), answer: Answer::Unknown })
+        Ok(Placing { admission: self, place, began: Instant::now(), answer: Answer::Failed })
     }
 
     fn limit(&self) -> MutexGuard<'_, Limit> {
@@ -76,16 +82,24 @@ pub(crate) struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// The order was placed: how long that took says how much there is to do. A refusal says nothing.
+    /// The order was placed: how long that took says how much there is to do.
     pub(crate) fn placed(mut self) {
         self.answer = Answer::Took(self.began.elapsed());
+    }
+
+    /// What came says nothing about the load: a refusal, or an answer that was given before.
+    pub(crate) fn answered(mut self) {
+        self.answer = Answer::Unknown;
     }
 }
 
 impl Drop for Placing<'_> {
     fn drop(&mut self) {
+        // Who goes away at once has not waited for us.
+        let hasty = self.answer == Answer::Failed && self.began.elapsed() < PATIENCE;
+        let answer = if hasty { Answer::Unknown } else { self.answer };
         let mut limit = self.admission.limit();
-        limit.leave(self.place, self.answer, Instant::now());
+        limit.leave(self.place, answer, Instant::now());
         metrics::gauge!(PLACES).set(u32::try_from(limit.places()).unwrap_or(u32::MAX));
     }
 }
@@ -98,8 +112,6 @@ pub(crate) fn describe_metrics() {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -136,5 +148,34 @@ mod tests {
         }
         let places = all(&admission).len();
         assert!((8..=11).contains(&places), "{places} in 100 ms");
+    }
+
+    /// After so many have waited for so long and gone away.
+    async fn places_after(wait: Duration) -> usize {
+        let admission = admission();
+        for _ in 0..100 {
+            let places = all(&admission);
+            advance(wait).await;
+            drop(places);
+        }
+        all(&admission).len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn customers_who_go_away_without_an_answer_make_it_fewer() {
+        assert_eq!(places_after(Duration::from_millis(1500)).await, AT_LEAST);
+        let at_once = places_after(Duration::from_millis(500)).await;
+        assert_eq!(at_once, AT_FIRST, "they have not waited for us");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_or_answered_before_says_nothing() {
+        let admission = admission();
+        for _ in 0..100 {
+            let places = all(&admission);
+            advance(Duration::from_secs(2)).await;
+            places.into_iter().for_each(Placing::answered);
+        }
+        assert_eq!(all(&admission).len(), AT_FIRST);
     }
 }

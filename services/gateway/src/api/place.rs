@@ -5,13 +5,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header::LOCATION};
-use portolan_proto::{common::v1::OrderLine as ProtoLine, order::v1::PlaceOrderRequest};
+use portolan_proto::{
+    common::v1::OrderLine as ProtoLine,
+    order::v1::{PlaceOrderRequest, PlaceOrderResponse},
+};
 use portolan_runtime::grpc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Unexpected, Visitor},
 };
+use tonic::Code;
 use utoipa::ToSchema;
 
 use super::{
@@ -19,7 +23,7 @@ use super::{
     order::{Order, carried},
 };
 use crate::{
-    admission::Room,
+    admission::{Placing, Room},
     app::App,
     extract::{Customer, IdempotencyKey, Json, Object, valid_sku},
     openapi::{BodyProblems, ConflictProblem, Secured},
@@ -175,10 +179,19 @@ pub(crate) async fn place_order(
     let request = grpc::deadline(request, app.limits.call_timeout());
     let place = app.admission.enter()?;
     let placed = app.orders.clone().place_order(request).await;
+    note(place, &placed);
     let placed = placed.map_err(|status| pointed(status.into(), &skus))?.into_inner();
-    place.placed();
     let order = carried(placed.order)?;
     accepted(&order, placed.replayed)
+}
+
+/// What the answer says about how much there is to do. None at all says that it is too much.
+fn note(place: Placing<'_>, placed: &Result<tonic::Response<PlaceOrderResponse>, tonic::Status>) {
+    match placed {
+        Ok(placed) if !placed.get_ref().replayed => place.placed(),
+        Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable) => {}
+        Ok(_) | Err(_) => place.answered(),
+    }
 }
 
 /// The order service has merged the lines when it meets an unknown product, so it names the product

@@ -2,6 +2,9 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use tokio::time::Instant;
 
+/// What takes so many times longer than what is slow is never usual.
+const MOST_USUAL: u32 = 10;
+
 /// How many things may be under way. Slow answers while at least half of the places are taken make it
 /// a tenth less, at most once in the time after which an answer is slow; as many quick ones as there
 /// are places make it a tenth more. So what is admitted does not wait much longer than that, however
@@ -106,7 +109,9 @@ impl Limit {
         }
     }
 
+    /// However slow the few have been: a stall must not make everything look quick after it.
     fn note(&mut self, time: Duration) {
+        let time = time.min(self.slow * MOST_USUAL);
         self.usual = if self.usual.is_zero() { time } else { (self.usual * 15 + time) / 16 };
     }
 
