@@ -34,7 +34,7 @@ use portolan_proto::{
     order::v1::order_service_server::OrderServiceServer,
 };
 use portolan_runtime::{
-    Context, ServerConfig, Service, TelemetryConfig, TlsConfig,
+    Context, ServerConfig, Service, TelemetryConfig, TlsConfig, database,
     grpc::{Guarded, channel},
 };
 pub use schema::MIGRATOR;
@@ -127,8 +127,11 @@ fn watch_backlog(ctx: &Context, pool: PgPool, limit: Duration) -> Arc<AtomicBool
     let (flag, stop) = (Arc::clone(&backlog), ctx.tasks.soft());
     ctx.tasks.spawn("backlog watch", async move {
         while stop.run_until_cancelled(tokio::time::sleep(BACKLOG_CHECK_EVERY)).await.is_some() {
-            let Ok(mut conn) = pool.acquire().await else { continue };
-            if let Ok(age) = outbox::oldest_age(&mut conn).await {
+            let oldest = async {
+                let mut conn = database::acquire(&pool).await?;
+                outbox::oldest_age(&mut conn).await
+            };
+            if let Ok(age) = database::in_time(oldest).await {
                 let age = age.unwrap_or_default();
                 metrics::gauge!("portolan_outbox_oldest_seconds").set(age.as_secs_f64());
                 flag.store(age > limit, Ordering::Relaxed);

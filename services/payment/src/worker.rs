@@ -18,7 +18,7 @@ mod slots;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use portolan_kernel::OrderId;
-use portolan_runtime::{Tasks, failpoint, telemetry::TraceContext};
+use portolan_runtime::{Tasks, database, failpoint, telemetry::TraceContext};
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior},
@@ -175,7 +175,8 @@ impl Worker {
     }
 
     async fn start(&self, round: &Round, due: &Due, limit: usize) -> usize {
-        match store::claim(&self.settlement.pool, due, limit, self.config.lease()).await {
+        let claimed = store::claim(&self.settlement.pool, due, limit, self.config.lease());
+        match database::in_time(claimed).await {
             Ok(jobs) => {
                 let found = jobs.len();
                 let handed = matches!(due, Due::Of(_));
@@ -254,7 +255,7 @@ impl Worker {
     async fn settle_together(&self, answers: &[Answered]) -> Result<(), store::Error> {
         let mut tries = 1;
         loop {
-            let result = self.settlement.settle(answers).await;
+            let result = database::in_time(self.settlement.settle(answers)).await;
             if result.is_ok() || tries == SETTLE_TRIES {
                 return result;
             }
@@ -270,7 +271,8 @@ impl Worker {
         let mut answers = answers.into_iter();
         while let Some(answered) = answers.next() {
             let order = answered.order;
-            let Err(error) = self.settlement.settle(&[answered]).await else { continue };
+            let settled = database::in_time(self.settlement.settle(&[answered])).await;
+            let Err(error) = settled else { continue };
             let away = error.is_outage();
             let error = portolan_runtime::one_line(&error);
             tracing::error!(error, order.id = %order, "an answer was not written down");
@@ -290,7 +292,7 @@ impl Worker {
         if round.stopping {
             return;
         }
-        if let Ok((waiting, age)) = store::waiting(&self.settlement.pool).await {
+        if let Ok((waiting, age)) = database::in_time(store::waiting(&self.settlement.pool)).await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("portolan_payment_jobs_waiting").set(waiting as f64);
             metrics::gauge!("portolan_payment_job_oldest_seconds").set(age);

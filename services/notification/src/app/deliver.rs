@@ -97,7 +97,8 @@ impl Delivery {
     /// The database's, when nothing could be claimed.
     pub async fn pass(&self) -> Result<usize, sqlx::Error> {
         let until = Instant::now() + self.lease;
-        let claimed = store::claim(&self.pool, self.concurrency.into(), self.lease).await?;
+        let claimed = store::claim(&self.pool, self.concurrency.into(), self.lease);
+        let claimed = database::in_time(claimed).await?;
         let tried = claimed.len();
         let (done, results) = mpsc::channel(tried.max(1));
         let sending = async move {
@@ -171,7 +172,7 @@ impl Delivery {
         until: Instant,
     ) -> Result<(), sqlx::Error> {
         loop {
-            match self.try_settle(attempts).await {
+            match database::in_time(self.try_settle(attempts)).await {
                 Err(error)
                     if database::is_transient(&error)
                         && Instant::now() + DATABASE_PAUSE < until =>

@@ -155,10 +155,10 @@ impl Worker {
     /// A failed commit may have happened all the same: the key tells.
     async fn after_failure(&self, entry: &Entry, error: sqlx::Error) -> Verdict {
         let found = async {
-            let mut conn = self.pool.acquire().await?;
+            let mut conn = database::acquire(&self.pool).await?;
             placement::find_answer(&mut conn, &entry.user_id, &entry.key).await
         };
-        match found.await {
+        match database::in_time(found).await {
             Ok(Some(_)) => Verdict::KeyTaken,
             Ok(None) | Err(_) if database::is_transient(&error) => {
                 tracing::warn!(%error, "whether an order was placed is not known");

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portolan_kernel::IdGen;
+use portolan_kernel::{IdGen, OrderId};
 use portolan_messaging::Waker;
 use portolan_runtime::{Context, database, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
@@ -39,28 +39,35 @@ async fn sweep(
     waker: &Waker,
     changes: &Changes,
 ) -> Result<(), Error> {
-    loop {
-        let mut tx = database::begin(pool).await?;
-        let rows = orders::lock_overdue(&mut tx, BATCH).await?;
-        if rows.is_empty() {
-            break;
-        }
-        let happenings: Vec<Happening> = rows
-            .iter()
-            .map(|row| Happening {
-                id: row.id,
-                event: Event::DeadlinePassed,
-                trace: TraceContext::parse(&row.traceparent),
-            })
-            .collect();
-        let outcome = apply(&mut tx, ids, rows, &happenings).await?;
-        failpoint!("sweep:before-commit");
-        tx.commit().await?;
-        failpoint!("sweep:after-commit");
+    while let Some(changed) = database::in_time(cancel_overdue(pool, ids)).await? {
         waker.wake();
-        changes.announce(&outcome.changed);
+        changes.announce(&changed);
     }
-    let mut conn = pool.acquire().await?;
-    placement::purge_answers(&mut conn).await?;
-    Ok(())
+    let purged = async {
+        let mut conn = database::acquire(pool).await?;
+        placement::purge_answers(&mut conn).await
+    };
+    database::in_time(purged).await.map(drop).map_err(Error::from)
+}
+
+/// A batch of them; nothing when there was none.
+async fn cancel_overdue(pool: &PgPool, ids: &dyn IdGen) -> Result<Option<Vec<OrderId>>, Error> {
+    let mut tx = database::begin(pool).await?;
+    let rows = orders::lock_overdue(&mut tx, BATCH).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let happenings: Vec<Happening> = rows
+        .iter()
+        .map(|row| Happening {
+            id: row.id,
+            event: Event::DeadlinePassed,
+            trace: TraceContext::parse(&row.traceparent),
+        })
+        .collect();
+    let outcome = apply(&mut tx, ids, rows, &happenings).await?;
+    failpoint!("sweep:before-commit");
+    tx.commit().await?;
+    failpoint!("sweep:after-commit");
+    Ok(Some(outcome.changed))
 }

@@ -18,10 +18,6 @@ use crate::{
     relay::Waker,
 };
 
-/// How long a batch's transaction may take: several statements' timeouts, and the bound where the
-/// server cannot keep one because the connection is dead.
-pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
-
 /// Where the inbox rows of malformed records go: a day in the default partition for ever.
 pub(crate) const MALFORMED_DAY: Date = time::macros::date!(1970 - 01 - 01);
 
@@ -115,14 +111,9 @@ impl<H: Handler> Processor<H> {
         &self,
         part: &[Delivery],
     ) -> Result<Option<H::Applied>, HandlerError> {
-        let attempt = AssertUnwindSafe(self.attempt(part)).catch_unwind();
-        match tokio::time::timeout(PATIENCE, attempt).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_panic)) => Err(HandlerError::poison("panicked", "the handler panicked")),
-            Err(_elapsed) => {
-                Err(HandlerError::Transient(anyhow::anyhow!("the database does not answer")))
-            }
-        }
+        let attempt = AssertUnwindSafe(database::in_time(self.attempt(part))).catch_unwind().await;
+        let panicked = |_| Err(HandlerError::poison("panicked", "the handler panicked"));
+        attempt.unwrap_or_else(panicked)
     }
 
     async fn attempt(&self, part: &[Delivery]) -> Result<Option<H::Applied>, HandlerError> {

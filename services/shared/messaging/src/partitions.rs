@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use portolan_runtime::Context;
+use portolan_runtime::{Context, database};
 use sqlx::PgPool;
 use time::{Date, OffsetDateTime};
 
@@ -34,6 +34,7 @@ pub(crate) async fn maintain_partitions(ctx: &Context, pool: &PgPool) -> Result<
 }
 
 async fn maintain(pool: &PgPool) -> Result<(), sqlx::Error> {
-    sqlx::query_scalar!("SELECT maintain_partitions($1)::text", KEEP_DAYS).fetch_one(pool).await?;
-    Ok(())
+    let maintained =
+        sqlx::query_scalar!("SELECT maintain_partitions($1)::text", KEEP_DAYS).fetch_one(pool);
+    database::in_time(maintained).await.map(drop)
 }

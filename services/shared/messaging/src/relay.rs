@@ -139,18 +139,25 @@ impl Relay {
     }
 
     async fn pass(&self) -> Result<Pass, sqlx::Error> {
-        let mut tx = database::begin(&self.pool).await?;
-        let rows = take(&mut tx).await?;
+        let taken = database::in_time(async {
+            let mut tx = database::begin(&self.pool).await?;
+            let rows = take(&mut tx).await?;
+            Ok::<_, sqlx::Error>((tx, rows))
+        });
+        let (mut tx, rows) = taken.await?;
         if rows.is_empty() {
-            tx.rollback().await?;
             return Ok(Pass { published: 0, failed: None });
         }
         failpoint!("relay:before-produce");
         let (acknowledged, failed) = self.publish(&rows).await;
         failpoint!("relay:after-acknowledgement");
-        delete(&mut tx, &acknowledged).await?;
-        failpoint!("relay:before-commit");
-        tx.commit().await?;
+        // Not all of it in one limit: what is on its way to the broker is waited for.
+        let forgotten = database::in_time(async {
+            delete(&mut tx, &acknowledged).await?;
+            failpoint!("relay:before-commit");
+            tx.commit().await
+        });
+        forgotten.await?;
         failpoint!("relay:after-commit");
         Ok(Pass { published: acknowledged.len(), failed })
     }

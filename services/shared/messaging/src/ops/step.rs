@@ -1,9 +1,9 @@
 //! Working a key's queue off.
 
-use portolan_runtime::database;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt as _;
+use portolan_runtime::database;
 use sqlx::{Acquire as _, PgConnection};
 use uuid::Uuid;
 
@@ -14,7 +14,6 @@ use super::{
     rows::{self, Row},
 };
 use crate::{
-    batch::PATIENCE,
     dead_letter::{self, Verdict},
     envelope::{Malformed, Record},
     error::HandlerError,
@@ -68,7 +67,7 @@ impl<H: Handler> DeadLetters<H> {
         let mut applied = 0;
         let mut start = Start { action, key, head, first: true, by };
         loop {
-            let step = self.bounded(self.step(&start)).await?;
+            let step = database::in_time(self.step(&start)).await?;
             applied += step.applied.len();
             self.count(action, &step);
             self.tell(step.applied);
@@ -92,15 +91,6 @@ impl<H: Handler> DeadLetters<H> {
                 dead_letter::announce(self.group, &row.raw(), verdict);
             }
         }
-    }
-
-    /// A transaction that takes longer is dropped, that is rolled back.
-    pub(super) async fn bounded<T>(
-        &self,
-        work: impl Future<Output = Result<T, OpsError>>,
-    ) -> Result<T, OpsError> {
-        let late = |_| OpsError::NotNow(anyhow::anyhow!("the database does not answer"));
-        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
     }
 
     pub(super) fn tell(&self, applied: Vec<H::Applied>) {

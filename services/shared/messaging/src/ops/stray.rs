@@ -26,8 +26,8 @@ impl<H: Handler> DeadLetters<H> {
         by: &Warrant,
     ) -> Result<KeyResult, OpsError> {
         match action {
-            Action::Redrive => self.bounded(self.redrive_stray(event_id, by)).await,
-            Action::Drop => self.bounded(self.drop_stray(event_id, by)).await,
+            Action::Redrive => database::in_time(self.redrive_stray(event_id, by)).await,
+            Action::Drop => database::in_time(self.drop_stray(event_id, by)).await,
         }
     }
 

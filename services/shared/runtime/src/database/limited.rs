@@ -11,7 +11,7 @@ use sqlx::{
     pool::PoolConnection, postgres::PgConnectOptions,
 };
 
-use super::access::statement_timeout;
+use super::{access::statement_timeout, in_time};
 use crate::deadline;
 
 /// A connection for what a request reads.
@@ -33,9 +33,10 @@ enum Inner {
 /// # Errors
 /// There is no connection to be had.
 pub async fn acquire(pool: &PgPool) -> Result<Held, sqlx::Error> {
+    let connection = pool.acquire().await?;
     let inner = match limit(&pool.connect_options()) {
-        Some(limit) => Inner::Limited(begin_within(pool, limit).await?),
-        None => Inner::Usual(pool.acquire().await?),
+        Some(limit) => Inner::Limited(begin_on(connection, Some(limit)).await?),
+        None => Inner::Usual(connection),
     };
     Ok(Held(inner))
 }
@@ -46,29 +47,24 @@ pub async fn acquire(pool: &PgPool) -> Result<Held, sqlx::Error> {
 /// # Errors
 /// There is no connection to be had, or no transaction can be begun.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    match limit(&pool.connect_options()) {
-        Some(limit) => begin_within(pool, limit).await,
-        None => begin_with(pool, "BEGIN".into_sql_str()).await,
-    }
+    let connection = pool.acquire().await?;
+    // Only now: the caller has waited for the connection, too.
+    begin_on(connection, limit(&pool.connect_options())).await
 }
 
 /// In one round trip.
-async fn begin_within(
-    pool: &PgPool,
-    limit: Duration,
+async fn begin_on(
+    connection: PoolConnection<Postgres>,
+    limit: Option<Duration>,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    // Zero would be no limit at all.
-    let ms = limit.as_millis().max(1);
-    let begin = format!("BEGIN; SET LOCAL statement_timeout = {ms}");
-    begin_with(pool, AssertSqlSafe(begin).into_sql_str()).await
+    let begin = limit.map_or_else(|| "BEGIN".into_sql_str(), begin_within);
+    Begun(Some(Transaction::begin(connection, Some(begin)))).await
 }
 
-async fn begin_with(
-    pool: &PgPool,
-    begin: SqlStr,
-) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let connection = pool.acquire().await?;
-    Begun(Some(Transaction::begin(connection, Some(begin)))).await
+fn begin_within(limit: Duration) -> SqlStr {
+    // Zero would be no limit at all, and more than this the server refuses.
+    let ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).max(1);
+    AssertSqlSafe(format!("BEGIN; SET LOCAL statement_timeout = {ms}")).into_sql_str()
 }
 
 /// A `BEGIN` that was sent is followed to its end even when nobody waits for it any more. sqlx 0.9
@@ -91,7 +87,8 @@ impl Drop for Begun {
     #[expect(clippy::disallowed_methods, reason = "the pool starts its tasks like this as well")]
     fn drop(&mut self) {
         if let Some(beginning) = self.0.take() {
-            tokio::spawn(async move { drop(beginning.await) });
+            // A server that is gone would never let it end.
+            tokio::spawn(async move { drop(in_time(beginning).await) });
         }
     }
 }

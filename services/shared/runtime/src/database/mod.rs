@@ -2,6 +2,7 @@
 
 mod access;
 mod connect;
+mod in_time;
 mod limited;
 mod patience;
 mod release;
@@ -12,6 +13,7 @@ mod watch;
 
 pub(crate) use access::is_url;
 pub use connect::{connect, open};
+pub use in_time::in_time;
 pub use limited::{Held, acquire, begin};
 pub use schema::{migrate, require_schema};
 pub use transient::is_transient;
