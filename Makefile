@@ -70,6 +70,10 @@ replay: ## Places the orders of FILE at RATE a second and compares the outcome.
 audit: ## Checks the invariants over all databases.
 	@$(portolan) audit --state $(STATE) $(ARGS)
 
+.PHONY: dlq
+dlq: ## Looks after dead letters: make dlq ARGS=list.
+	@$(portolan) dlq --state $(STATE) $(ARGS)
+
 .PHONY: faults
 faults: build ## Hurts a shop of its own under load by a schedule and audits it; SEED=1 MINUTES=1.
 	@PORTOLAN_KAFKA_DIR=$$(scripts/kafka-fetch) exec $(portolan) faults --seed $(SEED) --minutes $(MINUTES) $(ARGS)
