@@ -205,7 +205,10 @@ vault.hashicorp.com/agent-inject: "true"
 vault.hashicorp.com/agent-image: {{ include "portolan.imageReference" (dict "ctx" .ctx "repository" $agent.image.repository "tag" $agent.image.tag "digest" $agent.image.digest) | quote }}
 vault.hashicorp.com/agent-init-first: "true"
 vault.hashicorp.com/agent-configmap: {{ include "portolan.name" . }}
-vault.hashicorp.com/agent-copy-volume-mounts: {{ .container }}
+vault.hashicorp.com/agent-copy-volume-mounts: {{ .prepares | default .container }}
+{{- with .prepares }}{{/* the other container has no business with them */}}
+vault.hashicorp.com/agent-inject-containers: {{ . }}
+{{- end }}
 vault.hashicorp.com/agent-service-account-token-volume-name: vault-token
 vault.hashicorp.com/secret-volume-path: /secrets
 vault.hashicorp.com/agent-run-as-user: "65532"

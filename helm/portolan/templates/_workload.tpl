@@ -65,7 +65,7 @@ A pod's spec. Takes
   fields       more of the container, as YAML: ports, probes, lifecycle
   mounts, volumes   more of them, as YAML
   before       init containers that run once the secrets are there, as YAML
-  main         the container instead of one of ours, as YAML
+  main         the container instead of one of ours, as YAML; prepares is then the name of the init container that has the secrets
   restartPolicy     for Jobs
   pod          more of the pod, as YAML
 */}}

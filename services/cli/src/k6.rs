@@ -12,7 +12,13 @@ use std::{
 use anyhow::Context as _;
 use portolan_auth::Role;
 
-use crate::{cli::StateArg, cluster::config::Config, local::StateDir, out, replay, token::Signer};
+use crate::{
+    cli::StateArg,
+    cluster::config::Config,
+    local::{StateDir, write_private},
+    out, replay,
+    token::Signer,
+};
 
 /// Where the scripts expect each other, and the orders.
 const SCRIPTS: [(&str, &str); 8] = [
@@ -61,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     write(&args.dir, ORDERS, replay::BUILT_IN)?;
     let tokens = signer.for_many(CUSTOMER, Role::Customer, args.customers, ttl)?;
-    write(&args.dir, TOKENS, tokens.join("\n"))?;
+    write_private(&args.dir.join(TOKENS), tokens.join("\n").as_bytes())?;
     out::line(&format!(
         "{} customers and the profiles are in {}",
         tokens.len(),
