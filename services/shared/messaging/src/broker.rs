@@ -1,7 +1,7 @@
 //! Whether a broker answers and has the topics that we need.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -85,6 +85,7 @@ impl Broker {
         let asked = Arc::clone(&self.client);
         let answer = tokio::task::spawn_blocking(move || ask(&asked, timeout)).await?;
         metrics::gauge!("portolan_kafka_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
+        self.kafka.answers().store(answer.is_ok(), Ordering::Relaxed);
         self.unanswered = if answer.is_err() { self.unanswered + 1 } else { 0 };
         if self.unanswered == START_OVER_AFTER {
             self.unanswered = 0;

@@ -1,6 +1,9 @@
 //! What librdkafka tells a group member.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
 
 use rdkafka::{
     ClientContext, Statistics,
@@ -8,10 +11,12 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
     error::KafkaError,
+    statistics::ConsumerGroup,
 };
 
 /// A consumer that was without its group, or without the leader of a partition, in so many statistics
-/// in a row (one every five seconds), although a broker answers, is replaced, whatever may be the matter.
+/// in a row (one every five seconds), although a broker answers others, is replaced, whatever may be
+/// the matter.
 const LOST_FOR: u32 = 4;
 
 /// Callbacks of a group member.
@@ -20,11 +25,13 @@ pub(crate) struct GroupContext {
     blind: AtomicBool,
     /// In how many statistics in a row something was missing.
     lost: AtomicU32,
+    /// Whether a broker answers whoever asks: see [`crate::kafka::Kafka::answers`].
+    answers: Arc<AtomicBool>,
 }
 
 impl GroupContext {
-    pub(crate) fn new(group: &'static str) -> Self {
-        Self { group, blind: AtomicBool::new(false), lost: AtomicU32::new(0) }
+    pub(crate) fn new(group: &'static str, answers: Arc<AtomicBool>) -> Self {
+        Self { group, blind: AtomicBool::new(false), lost: AtomicU32::new(0), answers }
     }
 
     /// Whether the consumer has lost sight of the brokers or of a partition for good: only another one
@@ -47,9 +54,8 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         // Those that it made up for itself, as the group's coordinator, have no address of their own.
-        let mut brokers = statistics.brokers.values().filter(|broker| broker.source != "logical");
-        let no_broker = brokers.clone().next().is_none();
-        let lost = if is_whole(&statistics) || !brokers.any(|broker| broker.state == "UP") {
+        let no_broker = statistics.brokers.values().all(|broker| broker.source == "logical");
+        let lost = if is_whole(&statistics) || !self.answers.load(Ordering::Relaxed) {
             self.lost.store(0, Ordering::Relaxed);
             0
         } else {
@@ -75,7 +81,8 @@ impl ClientContext for GroupContext {
 
 /// Whether the consumer is in its group and reads every partition that it was given.
 fn is_whole(statistics: &Statistics) -> bool {
-    let grouped = statistics.cgrp.as_ref().is_none_or(|group| group.state == "up");
+    let in_group = |group: &ConsumerGroup| group.state == "up" && group.join_state == "steady";
+    let grouped = statistics.cgrp.as_ref().is_none_or(in_group);
     let mut partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
     grouped && partitions.all(|partition| !partition.desired || partition.leader >= 0)
 }
@@ -111,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_consumer_is_blind_when_it_is_without_a_leader_for_long() {
-        let context = GroupContext::new("test");
+        let answers = Arc::new(AtomicBool::new(true));
+        let context = GroupContext::new("test", Arc::clone(&answers));
         let partition = Partition { desired: true, leader: -1, ..Partition::default() };
         let topic = Topic { partitions: [(0, partition)].into(), ..Topic::default() };
         let without = || Statistics {
@@ -126,12 +134,12 @@ mod tests {
             context.stats(without());
         }
         assert!(!context.is_blind(), "it found it in between");
+        answers.store(false, Ordering::Relaxed);
         for _ in 0..LOST_FOR {
-            let mut away = without();
-            away.brokers.values_mut().for_each(|broker| broker.state = "CONNECT".to_owned());
-            context.stats(away);
+            context.stats(without());
         }
         assert!(!context.is_blind(), "another one would find nobody either");
+        answers.store(true, Ordering::Relaxed);
         for _ in 1..LOST_FOR {
             context.stats(without());
         }
@@ -139,23 +147,41 @@ mod tests {
         assert!(context.is_blind());
     }
 
+    #[test]
+    fn a_consumer_is_blind_when_it_does_not_come_into_its_group() {
+        for (state, join_state, blind) in
+            [("up", "steady", false), ("query-coord", "init", true), ("up", "wait-join", true)]
+        {
+            let context = context();
+            for _ in 0..LOST_FOR {
+                let (state, join_state) = (state.to_owned(), join_state.to_owned());
+                let group = ConsumerGroup { state, join_state, ..ConsumerGroup::default() };
+                context.stats(Statistics { cgrp: Some(group), ..with_broker("learned") });
+            }
+            assert_eq!(context.is_blind(), blind, "{state} {join_state}");
+        }
+    }
+
+    fn context() -> GroupContext {
+        GroupContext::new("test", Arc::new(AtomicBool::new(true)))
+    }
+
     fn with_broker(source: &str) -> Statistics {
-        let (source, state) = (source.to_owned(), "UP".to_owned());
-        let broker = Broker { source, state, ..Broker::default() };
+        let broker = Broker { source: source.to_owned(), ..Broker::default() };
         let brokers = HashMap::from([("broker".to_owned(), broker)]);
         Statistics { brokers, ..Statistics::default() }
     }
 
     #[test]
     fn a_consumer_that_knows_of_no_broker_is_blind() {
-        let context = GroupContext::new("test");
+        let context = context();
         context.stats(with_broker("logical"));
         assert!(context.is_blind());
     }
 
     #[test]
     fn a_partition_without_a_leader_is_told_from_what_passes() {
-        let context = GroupContext::new("test");
+        let context = context();
         for (facility, message) in [
             ("FAIL", "127.0.0.1:9092/1: Connect to ipv4#127.0.0.1:9092 failed"),
             ("METADATAUPDATE", "Partition portolan.order.v1(id)[4]: not found in cache"),

@@ -75,7 +75,7 @@ pub(crate) fn spawn_members<H: Handler>(
 
 /// A consumer that has not joined its group yet.
 fn consumer(kafka: &mut Kafka, group: Group) -> KafkaResult<BaseConsumer<GroupContext>> {
-    let context = GroupContext::new(group.name);
+    let context = GroupContext::new(group.name, kafka.answers());
     kafka.consumer(&group_id(group.name)).create_with_context(context)
 }
 

@@ -5,7 +5,11 @@
 //! makes another client. A broker looks at a certificate only when a connection is made: an old
 //! client goes on with the connections that it has, so there is no hurry.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use portolan_runtime::{
     Context,
@@ -30,6 +34,7 @@ const NO_OLD_CIPHER: &str = "PSK-AES256-GCM-SHA384";
 pub struct Kafka {
     config: Arc<KafkaConfig>,
     tls: Option<Tls>,
+    answers: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,11 +65,18 @@ impl Kafka {
             }),
             _ => None,
         };
-        Ok(Self { config: Arc::new(config.clone()), tls })
+        let answers = Arc::new(AtomicBool::new(true));
+        Ok(Self { config: Arc::new(config.clone()), tls, answers })
     }
 
     pub(crate) fn config(&self) -> &KafkaConfig {
         &self.config
+    }
+
+    /// Whether a broker answered when it was last asked ([`crate::broker`]), whatever other clients
+    /// make of it. The same for all clones.
+    pub(crate) fn answers(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.answers)
     }
 
     /// Replaces `client` by one that `make` makes, if there are certificates that this clone has
