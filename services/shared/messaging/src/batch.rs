@@ -97,7 +97,7 @@ impl<H: Handler> Processor<H> {
             return Ok(());
         }
         let Some(culprit) = part.first() else { return Ok(()) };
-        if let Err(error) = self.condemn(culprit, &verdict).await {
+        if let Err(error) = database::in_time(self.condemn(culprit, &verdict)).await {
             parts.push(part);
             return Err(error.into());
         }
