@@ -1,7 +1,8 @@
 //! The `portolan` command: runs the shop on one machine (`up`, `status`, `down`), loads the
 //! catalogue (`seed`), places real orders and compares the outcome with the file (`replay`), signs
-//! tokens (`token`), has what k6 needs (`k6`), looks after dead letters (`dlq`), hurts a shop of its own and sees
-//! whether it holds (`faults`), and checks the invariants over all databases (`audit`).
+//! tokens (`token`), has what k6 needs (`k6`), looks after dead letters (`dlq`), hurts a shop of
+//! its own and sees whether it holds (`faults`), and checks the invariants over all databases
+//! (`audit`).
 //!
 //! What a command of the local shop leaves behind is in one state directory (`--state`, by default
 //! `.portolan`). In a cluster nothing is left behind: there a configuration file (`--config`) says

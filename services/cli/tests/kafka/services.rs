@@ -1,6 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use portolan_runtime::database;
 use std::sync::Arc;
 
 use portolan_kernel::{IdGen as _, OrderId};
@@ -11,6 +10,7 @@ use portolan_proto::{
     Topic,
     events::v1::{OrderConfirmed, PaymentCaptured},
 };
+use portolan_runtime::database;
 use portolan_runtime::telemetry::TraceContext;
 use portolan_testkit::{PATIENCE, SeqIds, TestDb, context, eventually};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

@@ -169,11 +169,8 @@ impl Worker {
         }
     }
 
-    /// The server's statement timeout is no bound when the connection itself is dead.
     async fn transact(&self, entries: &[Entry]) -> Result<Vec<Verdict>, sqlx::Error> {
-        tokio::time::timeout(PATIENCE, self.write(entries))
-            .await
-            .unwrap_or_else(|_elapsed| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
+        database::at_most(PATIENCE, self.write(entries)).await
     }
 
     async fn write(&self, entries: &[Entry]) -> Result<Vec<Verdict>, sqlx::Error> {

@@ -1,13 +1,13 @@
 //! What the lock of a customer buys, and that nothing is lost without it.
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use portolan_runtime::database;
 use std::time::Duration;
 
 use futures::future::join_all;
 use portolan_kernel::{ErrorCode, OrderId};
 use portolan_lock::{Guard, LockConfig, Redlock};
 use portolan_order::store::guards::{Opening, fence, open_orders};
+use portolan_runtime::database;
 use portolan_testkit::{TestDb, TestRedis, context, eventually};
 use serde_json::json;
 use sqlx::types::time::OffsetDateTime;

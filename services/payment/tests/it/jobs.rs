@@ -1,6 +1,5 @@
 //! Who may call the provider, and when: claims and leases in the table.
 
-use portolan_runtime::database;
 use std::{collections::HashSet, time::Duration};
 
 use portolan_kernel::{Currency, Money, OrderId};
@@ -9,6 +8,7 @@ use portolan_payment::{
     domain::{CardToken, Fact, Intent, Step},
     store::{Due, Job, claim},
 };
+use portolan_runtime::database;
 use portolan_testkit::{TestDb, eventually};
 use time::OffsetDateTime;
 

@@ -1,10 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
-use portolan_runtime::database;
 use std::collections::{HashMap, HashSet};
 
 use portolan_kernel::OrderId;
 use portolan_messaging::outbox;
+use portolan_runtime::database;
 use portolan_testkit::{TestRecord, cloud_events};
 
 use crate::support::{Bench, count};

@@ -5,18 +5,29 @@ use tokio::time::timeout;
 /// How long a transaction for which nobody waits may take: several statements at their limits.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Does a piece of work with the database that no request waits for, such as one transaction, and gives it up after 30
-/// seconds: the limit of its statements is the server's, and a connection whose server is gone keeps
-/// none.
+/// Does a piece of work with the database that no request waits for, such as one transaction, and
+/// gives it up after 30 seconds.
+///
+/// # Errors
+/// Those of [`at_most`].
+pub async fn in_time<T, E: From<sqlx::Error>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    at_most(LONGEST, work).await
+}
+
+/// Does a piece of work with the database, and gives it up after `limit`: that of its statements is
+/// the server's, and a connection whose server is gone keeps none.
 ///
 /// # Errors
 /// Those of the work, or that it took too long, which is transient
 /// ([`is_transient`](super::is_transient)). Whether anything was committed is not known then.
-pub async fn in_time<T, E: From<sqlx::Error>>(
+pub async fn at_most<T, E: From<sqlx::Error>>(
+    limit: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let late = |_| Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()).into());
-    timeout(LONGEST, work).await.unwrap_or_else(late)
+    timeout(limit, work).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

@@ -57,8 +57,7 @@ async fn begin_on(
     connection: PoolConnection<Postgres>,
     limit: Option<Duration>,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let begin = limit.map_or_else(|| "BEGIN".into_sql_str(), begin_within);
-    Begun(Some(Transaction::begin(connection, Some(begin)))).await
+    Begun(Some(Transaction::begin(connection, limit.map(begin_within)))).await
 }
 
 fn begin_within(limit: Duration) -> SqlStr {

@@ -13,7 +13,7 @@ mod watch;
 
 pub(crate) use access::is_url;
 pub use connect::{connect, open};
-pub use in_time::in_time;
+pub use in_time::{at_most, in_time};
 pub use limited::{Held, acquire, begin};
 pub use schema::{migrate, require_schema};
 pub use transient::is_transient;

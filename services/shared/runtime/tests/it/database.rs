@@ -67,8 +67,16 @@ async fn a_database_that_does_not_exist_fails_without_waiting() {
     assert!(line.contains("does not exist"), "{line}");
 }
 
-/// The way to a database on which the second connection is lost.
-async fn loses_the_second(ctx: &Context, db: &TestDb) -> String {
+/// A way to the database, as its URL. `carry` is given every connection with its number, from 1, and
+/// the server's own address.
+pub(crate) async fn way<F>(
+    ctx: &Context,
+    db: &TestDb,
+    carry: impl Fn(u32, TcpStream, String) -> F + Send + Sync + 'static,
+) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let server: PgConnectOptions = db.url().parse().unwrap();
     let server = format!("{}:{}", server.get_host(), server.get_port());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -77,17 +85,27 @@ async fn loses_the_second(ctx: &Context, db: &TestDb) -> String {
     let tasks = ctx.tasks.clone();
     ctx.tasks.spawn_request(async move {
         for number in 1.. {
-            let (mut client, _) = listener.accept().await.unwrap();
-            if number == 2 {
-                continue;
-            }
-            let mut server = TcpStream::connect(&server).await.unwrap();
-            tasks.spawn_request(async move {
-                let _ = copy_bidirectional(&mut client, &mut server).await;
-            });
+            let (client, _) = listener.accept().await.unwrap();
+            tasks.spawn_request(carry(number, client, server.clone()));
         }
     });
     url
+}
+
+/// Carries until one of them ends it.
+pub(crate) async fn carry(mut client: TcpStream, server: String) {
+    let mut server = TcpStream::connect(&server).await.unwrap();
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// On which the second connection is lost.
+async fn loses_the_second(ctx: &Context, db: &TestDb) -> String {
+    way(ctx, db, |number, client, server| async move {
+        if number != 2 {
+            carry(client, server).await;
+        }
+    })
+    .await
 }
 
 #[tokio::test]

@@ -4,13 +4,11 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use portolan_runtime::{Context, DatabaseConfig, database, deadline::within};
 use portolan_testkit::{PATIENCE, TestDb, context, eventually};
-use sqlx::{PgPool, postgres::PgConnectOptions};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use sqlx::PgPool;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::database::{carry, way};
 
 const HOUR: Duration = Duration::from_hours(1);
 const SERVER: &str = "SELECT pg_backend_pid()";
@@ -96,26 +94,17 @@ async fn the_connection_of_a_statement_that_was_abandoned_and_cancelled_is_used_
 /// A way to the database that loses what is sent on the first connections once it is told to, and
 /// says nothing of it: a router that has forgotten them, or a node that is gone.
 async fn forgetful(ctx: &Context, db: &TestDb, forget: CancellationToken) -> DatabaseConfig {
-    let server: PgConnectOptions = db.url().parse().unwrap();
-    let server = format!("{}:{}", server.get_host(), server.get_port());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = db.url().replace(&server, &listener.local_addr().unwrap().to_string());
-    let tasks = ctx.tasks.clone();
-    ctx.tasks.spawn_request(async move {
-        loop {
-            let (mut client, _) = listener.accept().await.unwrap();
-            let mut server = TcpStream::connect(&server).await.unwrap();
-            let forget =
-                if forget.is_cancelled() { CancellationToken::new() } else { forget.clone() };
-            tasks.spawn_request(async move {
-                let both = copy_bidirectional(&mut client, &mut server);
-                if forget.run_until_cancelled(both).await.is_none() {
-                    std::future::pending::<()>().await;
-                }
-            });
+    let url = way(ctx, db, move |_, client, server| {
+        let forget = if forget.is_cancelled() { CancellationToken::new() } else { forget.clone() };
+        async move {
+            // What is not carried on any more is not closed either.
+            let mut carried = pin!(carry(client, server));
+            if forget.run_until_cancelled(carried.as_mut()).await.is_none() {
+                std::future::pending::<()>().await;
+            }
         }
     });
-    DatabaseConfig::new(url)
+    DatabaseConfig::new(url.await)
 }
 
 #[tokio::test]
