@@ -5,6 +5,10 @@ use tokio::time::Instant;
 /// What takes so many times longer than what is slow is never usual.
 const MOST_USUAL: u32 = 10;
 
+/// What is usual comes nearer to a quicker answer, and to a slower one, by one part of so many.
+const QUICKER: u32 = 16;
+const SLOWER: u32 = 4096;
+
 /// How many things may be under way. Slow answers while at least half of the places are taken make it
 /// a tenth less, at most once in the time after which an answer is slow; as many quick ones as there
 /// are places make it a tenth more. So what is admitted does not wait much longer than that, however
@@ -12,14 +16,16 @@ const MOST_USUAL: u32 = 10;
 /// and R. Jain, 1989).
 ///
 /// Where few are under way nothing changes: then it is not their number that makes them slow. What
-/// answers take while no more are under way than may always be is what is usual, and less than twice
-/// that is not slow: on a slow machine, or with a slow disk, fewer places would make nothing faster.
+/// the quicker answers take while no more are under way than may always be is what is usual, and less
+/// than twice that is not slow: on a slow machine, or with a slow disk, fewer places would make nothing
+/// faster. A rush of some minutes does not pass for such a machine.
 #[derive(Debug)]
 pub struct Limit {
     most: usize,
     least: usize,
     slow: Duration,
-    /// A moving average of what answers took while no more than `least` were under way.
+    /// What the quicker answers took while no more than `least` were under way: a moving average that
+    /// follows a quicker one at once and a slower one in thousands of answers.
     usual: Duration,
     places: usize,
     taken: usize,
@@ -109,10 +115,13 @@ impl Limit {
         }
     }
 
-    /// However slow the few have been: a stall must not make everything look quick after it.
+    /// However slow the few have been: a stall must not make everything look quick after it. Nor must
+    /// a rush, in which few are let in and are slow for what those let in before have left to do.
     fn note(&mut self, time: Duration) {
         let time = time.min(self.slow * MOST_USUAL);
-        self.usual = if self.usual.is_zero() { time } else { (self.usual * 15 + time) / 16 };
+        let (quicker, slower) = (self.usual.saturating_sub(time), time.saturating_sub(self.usual));
+        let step = if self.usual.is_zero() { slower } else { slower / SLOWER };
+        self.usual = self.usual.saturating_sub(quicker / QUICKER) + step;
     }
 
     fn grow(&mut self) {
@@ -214,6 +223,19 @@ mod tests {
         let mut limit = Limit::new(4..=256, SLOW).beginning_with(32);
         rounds(&mut limit, 500, |_| SLOW * 3, &mut Instant::now());
         assert_eq!(limit.places(), 256);
+    }
+
+    /// Each of those let in leaves work behind, which makes even a few of the next ones slow.
+    #[test]
+    fn a_rush_does_not_pass_for_a_machine_that_is_slow() {
+        let (mut limit, mut now) = (Limit::new(4..=256, SLOW), Instant::now());
+        for _ in 0..100 {
+            let place = limit.enter().unwrap();
+            now += SLOW / 2;
+            limit.leave(place, Answer::Took(SLOW / 2), now);
+        }
+        rounds(&mut limit, 100, |taken| SLOW * 2 + SLOW * taken / 8, &mut now);
+        assert_eq!(limit.places(), 4);
     }
 
     #[test]
