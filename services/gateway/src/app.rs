@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::body::Bytes;
-use portolan_auth::{CachePolicy, RemoteKeys, Verifier};
+use portolan_auth::{CachePolicy, Identity, RemoteKeys, Verifier};
 use portolan_kernel::{Clock, IdGen};
 use portolan_proto::{
     inventory::v1::inventory_service_client::InventoryServiceClient,
@@ -98,6 +98,17 @@ impl App {
             description: openapi::json()?.into(),
         })
     }
+
+    /// A call on somebody's behalf, with what is left of the request's time.
+    pub(crate) fn on_behalf<T>(&self, asker: &Identity, message: T) -> tonic::Request<T> {
+        asked_by(asker, grpc::deadline(message, self.limits.call_timeout()))
+    }
+}
+
+/// The call says who asks.
+pub(crate) fn asked_by<T>(asker: &Identity, mut call: tonic::Request<T>) -> tonic::Request<T> {
+    asker.write(call.metadata_mut().as_mut());
+    call
 }
 
 /// The way to a service, which is left alone when it fails and takes no more than its share. Reads

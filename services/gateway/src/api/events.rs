@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use super::order::{Order, carried};
 use crate::{
-    app::App,
+    app::{App, asked_by},
     edge::TraceId,
     extract::{Caller, OrderPath},
     openapi::{NotFoundProblem, Secured},
@@ -68,6 +68,7 @@ pub(crate) async fn watch_order(
     let permit = permit
         .map_err(|_| Problem::new(kind::OVERLOADED, "Too many event streams are open at once."))?;
     let request = WatchOrderRequest { user_id: caller.reads_as(), order_id: id.to_string() };
+    let request = asked_by(&caller.identity(), tonic::Request::new(request));
     let mut changes = app.orders.clone().watch_order(request).await?.into_inner();
     // An order that does not exist must be an answer, not a stream.
     let first = next_order(&mut changes).await?.ok_or_else(interrupted)?;

@@ -3,7 +3,6 @@ use http::Uri;
 use portolan_proto::order::v1::{
     CancelOrderRequest, GetOrderRequest, ListOrdersRequest, OrderStatus as ProtoStatus,
 };
-use portolan_runtime::grpc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -40,7 +39,7 @@ pub(crate) async fn get_order(
     OrderPath(id): OrderPath,
 ) -> Result<axum::Json<Order>, Problem> {
     let request = GetOrderRequest { user_id: caller.reads_as(), order_id: id.to_string() };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = app.on_behalf(&caller.identity(), request);
     let found = app.orders.clone().get_order(request).await?.into_inner();
     carried(found.order).map(axum::Json)
 }
@@ -68,12 +67,12 @@ pub(crate) async fn list_orders(
 ) -> Result<axum::Json<OrderPage>, Problem> {
     let params = Params::of(&uri, &["cursor", "limit", "status"])?;
     let request = ListOrdersRequest {
-        user_id: customer.user_id,
+        user_id: customer.user_id(),
         cursor: params.cursor()?,
         limit: params.limit()?,
         status: status(&params)?.into(),
     };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = app.on_behalf(customer.identity(), request);
     let page = app.orders.clone().list_orders(request).await?.into_inner();
     let orders = page.orders.into_iter().map(Order::try_from).collect::<Result<_, _>>()?;
     let next_cursor = Some(page.next_cursor).filter(|cursor| !cursor.is_empty());
@@ -103,8 +102,8 @@ pub(crate) async fn cancel_order(
     customer: Customer,
     OrderPath(id): OrderPath,
 ) -> Result<axum::Json<Order>, Problem> {
-    let request = CancelOrderRequest { user_id: customer.user_id, order_id: id.to_string() };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = CancelOrderRequest { user_id: customer.user_id(), order_id: id.to_string() };
+    let request = app.on_behalf(customer.identity(), request);
     let cancelled = app.orders.clone().cancel_order(request).await?.into_inner();
     carried(cancelled.order).map(axum::Json)
 }

@@ -9,7 +9,6 @@ use portolan_proto::{
     common::v1::OrderLine as ProtoLine,
     order::v1::{PlaceOrderRequest, PlaceOrderResponse},
 };
-use portolan_runtime::grpc;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{
     Deserialize, Deserializer,
@@ -173,10 +172,10 @@ pub(crate) async fn place_order(
     Json(new_order): Json<NewOrder>,
 ) -> Result<Response, Problem> {
     let (lines, payment_token) = new_order.checked()?;
-    let user_id = customer.user_id;
+    let user_id = customer.user_id();
     let skus: Vec<String> = lines.iter().map(|line| line.sku.clone()).collect();
     let request = PlaceOrderRequest { user_id, idempotency_key, lines, payment_token };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = app.on_behalf(customer.identity(), request);
     let place = app.admission.enter()?;
     let placed = app.orders.clone().place_order(request).await;
     note(place, &placed);

@@ -1,6 +1,5 @@
 use axum::extract::State;
 use portolan_proto::order::v1::{GetUserStatsRequest, UserStats};
-use portolan_runtime::grpc;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -65,8 +64,8 @@ pub(crate) async fn get_stats(
     State(app): State<App>,
     customer: Customer,
 ) -> Result<axum::Json<Stats>, Problem> {
-    let request = GetUserStatsRequest { user_id: customer.user_id };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = GetUserStatsRequest { user_id: customer.user_id() };
+    let request = app.on_behalf(customer.identity(), request);
     let found = app.orders.clone().get_user_stats(request).await?.into_inner();
     required(found.stats, "stats")?.try_into().map(axum::Json)
 }

@@ -1,6 +1,5 @@
 use axum::extract::State;
 use portolan_proto::order::v1::{GetTimelineRequest, TimelineEntry as ProtoEntry};
-use portolan_runtime::grpc;
 use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -75,7 +74,7 @@ pub(crate) async fn get_timeline(
     OrderPath(id): OrderPath,
 ) -> Result<axum::Json<Timeline>, Problem> {
     let request = GetTimelineRequest { user_id: caller.reads_as(), order_id: id.to_string() };
-    let request = grpc::deadline(request, app.limits.call_timeout());
+    let request = app.on_behalf(&caller.identity(), request);
     let found = app.orders.clone().get_timeline(request).await?.into_inner();
     let entries = found.entries.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
     Ok(axum::Json(Timeline { entries }))

@@ -1,6 +1,6 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use portolan_auth::{AuthError, Claims, Role, bearer_token};
+use portolan_auth::{AuthError, Claims, Identity, Role, bearer_token};
 
 use crate::{
     app::App,
@@ -22,9 +22,7 @@ pub(crate) struct Caller(Claims);
 
 /// A caller who may place orders.
 #[derive(Clone, Debug)]
-pub(crate) struct Customer {
-    pub(crate) user_id: String,
-}
+pub(crate) struct Customer(Identity);
 
 /// A caller who may look after the shop.
 #[derive(Clone, Debug)]
@@ -34,6 +32,11 @@ pub(crate) struct Operator {
 }
 
 impl Caller {
+    /// Who it is, for the services.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::from(&self.0)
+    }
+
     /// Whose orders the caller may read, in the words of the order service: empty for anybody's.
     pub(crate) fn reads_as(&self) -> String {
         if self.0.has(Role::Operator) { String::new() } else { self.0.sub.clone() }
@@ -42,6 +45,17 @@ impl Caller {
     /// When the token ends, in seconds since 1970.
     pub(crate) const fn expires_at(&self) -> i64 {
         self.0.exp
+    }
+}
+
+impl Customer {
+    /// Who it is, for the services.
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.0
+    }
+
+    pub(crate) fn user_id(&self) -> String {
+        self.0.subject().to_owned()
     }
 }
 
@@ -104,7 +118,7 @@ impl FromRequestParts<App> for Customer {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let otherwise = "Only a customer can do this.";
         let claims = allowed(parts, app, &[Role::Customer], otherwise).await?;
-        Ok(Self { user_id: claims.sub })
+        Ok(Self(Identity::from(&claims)))
     }
 }
 

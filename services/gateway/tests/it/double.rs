@@ -4,6 +4,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream};
+use portolan_auth::Identity;
 use portolan_kernel::{Coded, ErrorCode, FieldViolation};
 use portolan_proto::{
     common::v1::{Money, PricedLine},
@@ -30,6 +31,7 @@ struct Inner {
     story: Vec<OrderStatus>,
     silent: bool,
     trace: Option<String>,
+    asker: Option<Identity>,
     remedies: Vec<(ops::Selection, ops::Warrant)>,
 }
 
@@ -119,12 +121,18 @@ impl Double {
         self.0.lock().unwrap().trace.clone()
     }
 
+    /// On whose behalf the last call was made.
+    pub(crate) fn asker(&self) -> Option<Identity> {
+        self.0.lock().unwrap().asker.clone()
+    }
+
     async fn called<T>(&self, name: &str, request: &Request<T>) -> Result<(), Status> {
         let (refusal, silent) = {
             let mut inner = self.0.lock().unwrap();
             inner.calls.push(name.to_owned());
             let trace = request.metadata().get("traceparent");
             inner.trace = trace.map(|value| value.to_str().unwrap().to_owned());
+            inner.asker = Identity::read(request.metadata().as_ref());
             (inner.refusal.clone(), inner.silent)
         };
         if silent {

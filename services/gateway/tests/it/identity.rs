@@ -2,8 +2,9 @@ use std::{path::Path, time::Duration};
 
 use axum::body::Body;
 use http::{Method, Request};
-use portolan_auth::{Issuer, Role};
+use portolan_auth::{Identity, Issuer, Role};
 use portolan_kernel::{Clock as _, SystemClock};
+use portolan_proto::order::v1::OrderStatus;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 use uuid::Uuid;
@@ -89,6 +90,25 @@ async fn a_customer_reads_as_themselves_and_an_operator_as_nobody() {
         let answer = gateway.send(request(Method::GET, &path, &ops, Body::empty())).await;
         assert_eq!(answer.status, 200);
         assert_eq!(gateway.double.last_reader().as_deref(), Some(""));
+    }
+}
+
+#[tokio::test]
+async fn the_services_are_told_who_the_token_names_whatever_the_request_says() {
+    let gateway = Gateway::start().await;
+    gateway.double.tell(&[OrderStatus::Pending]);
+    for (method, path) in SECURED {
+        for (user, role) in [("Zoë", Role::Customer), ("ops", Role::Operator)] {
+            let token = gateway.token(user, &[role]);
+            let mut request = request(method.clone(), path, &token, GOOD_ORDER);
+            request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+            let forged = Identity::new("alice", &[Role::Customer, Role::Operator]);
+            forged.write(request.headers_mut());
+            let (before, status) = (gateway.double.calls(), gateway.send_head(request).await);
+            let told = (gateway.double.calls() > before).then(|| gateway.double.asker()).flatten();
+            let expected = (status != 403).then(|| Identity::new(user, &[role]));
+            assert_eq!(told, expected, "{method} {path}");
+        }
     }
 }
 

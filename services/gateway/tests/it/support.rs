@@ -95,6 +95,11 @@ impl Gateway {
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 
+    /// The status alone: a stream has no end.
+    pub(crate) async fn send_head(&self, request: Request<Body>) -> StatusCode {
+        self.router.clone().oneshot(request).await.unwrap().status()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(request(Method::GET, path, &self.alice(), Body::empty())).await
     }

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's steps must succeed")]
 
 use futures::future::join_all;
+use portolan_auth::Role;
 use portolan_kernel::ErrorCode;
 use portolan_proto::{
     Topic,
@@ -12,7 +13,7 @@ use portolan_testkit::eventually;
 use serde_json::json;
 use tokio_stream::StreamExt as _;
 
-use crate::support::{Bench, PATIENCE};
+use crate::support::{Bench, PATIENCE, asked_by};
 
 async fn placed(bench: &Bench, key: &str) -> String {
     bench.place("alice", key).await.unwrap().order.unwrap().id
@@ -21,6 +22,7 @@ async fn placed(bench: &Bench, key: &str) -> String {
 async fn cancel(bench: &Bench, order: &str) -> Result<proto::Order, Remote> {
     let request =
         proto::CancelOrderRequest { user_id: "alice".to_owned(), order_id: order.to_owned() };
+    let request = asked_by("alice", Role::Customer, request);
     let answer = bench.client(0).cancel_order(request).await.map_err(Remote::from)?;
     Ok(answer.into_inner().order.unwrap())
 }
@@ -61,7 +63,11 @@ async fn an_approved_order_completes_and_its_customer_and_timeline_know() {
     let request =
         proto::GetTimelineRequest { user_id: "alice".to_owned(), order_id: order.clone() };
     let entries = eventually(PATIENCE, "the timeline is whole", async || {
-        let answer = bench.client(0).get_timeline(request.clone()).await.unwrap();
+        let answer = bench
+            .client(0)
+            .get_timeline(asked_by("alice", Role::Customer, request.clone()))
+            .await
+            .unwrap();
         let entries = answer.into_inner().entries;
         (entries.len() == 7).then_some(entries)
     })
@@ -129,6 +135,7 @@ async fn the_customer_may_cancel_until_confirmed_and_again_once_cancelled() {
         (ErrorCode::FailedPrecondition, "order_not_cancellable")
     );
     let request = proto::CancelOrderRequest { user_id: "bob".to_owned(), order_id: late };
+    let request = asked_by("bob", Role::Customer, request);
     let foreign = Remote::from(bench.client(0).cancel_order(request).await.unwrap_err());
     assert_eq!(foreign.code, ErrorCode::NotFound);
 }
@@ -237,6 +244,7 @@ async fn a_watcher_sees_an_order_to_its_end() {
     let bench = Bench::new(json!({}), 1).await;
     let order = placed(&bench, "k").await;
     let request = proto::WatchOrderRequest { user_id: "alice".to_owned(), order_id: order.clone() };
+    let request = asked_by("alice", Role::Customer, request);
     let mut stream = bench.client(0).watch_order(request).await.unwrap().into_inner();
     let first = stream.next().await.unwrap().unwrap().order.unwrap();
     assert_eq!(first.status(), OrderStatus::Pending);

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test's preparations must succeed")]
 
+use portolan_auth::{Identity, Role};
 use portolan_kernel::{IdGen as _, OrderId};
 use portolan_order::{Config, MIGRATOR, OrderProcess};
 use portolan_proto::{
@@ -148,6 +149,7 @@ impl Bench {
 
     pub(crate) async fn get(&self, order: &str) -> proto::Order {
         let request = proto::GetOrderRequest { user_id: String::new(), order_id: order.to_owned() };
+        let request = asked_by("olivia", Role::Operator, request);
         self.client(0).get_order(request).await.unwrap().into_inner().order.unwrap()
     }
 
@@ -161,6 +163,7 @@ impl Bench {
 
     pub(crate) async fn stats(&self, user: &str) -> proto::UserStats {
         let request = proto::GetUserStatsRequest { user_id: user.to_owned() };
+        let request = asked_by(user, Role::Customer, request);
         self.client(0).get_user_stats(request).await.unwrap().into_inner().stats.unwrap()
     }
 
@@ -187,6 +190,13 @@ impl Bench {
     pub(crate) fn unknown_order(&self) -> OrderId {
         OrderId(self.ids.next())
     }
+}
+
+/// The call as the gateway makes it for somebody.
+pub(crate) fn asked_by<T>(user: &str, role: Role, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    Identity::new(user, &[role]).write(request.metadata_mut().as_mut());
+    request
 }
 
 /// Three masters.
@@ -217,6 +227,8 @@ pub(crate) async fn place(
     mut client: OrderServiceClient<Client>,
     request: proto::PlaceOrderRequest,
 ) -> Result<proto::PlaceOrderResponse, Remote> {
+    let user = request.user_id.clone();
+    let request = asked_by(&user, Role::Customer, request);
     client.place_order(request).await.map(Response::into_inner).map_err(Remote::from)
 }
 

@@ -8,6 +8,7 @@
 //!   it runs.
 //! - [`Users`] checks passwords against argon2id hashes, off the async threads and in the same time
 //!   whether or not the user exists. Who is a user ([`Directory`]) may change, too.
+//! - [`Identity`] is what the gateway tells the services of a verified token.
 //!
 //! The crate decides who the caller is, never what they may do.
 
@@ -15,6 +16,7 @@ mod bearer;
 mod claims;
 mod directory;
 mod error;
+mod identity;
 mod issuer;
 mod jwk;
 mod key_file;
@@ -27,6 +29,7 @@ pub use bearer::{MAX_TOKEN_BYTES, bearer_token};
 pub use claims::{Claims, Role, UnknownRole, valid_subject};
 pub use directory::{Directory, DirectoryError, UserFault, UserRecord};
 pub use error::{AuthError, InvalidToken};
+pub use identity::Identity;
 pub use issuer::{Issuer, IssuerError};
 pub use jwk::{Jwk, Jwks};
 pub use key_file::{KeyFileError, create_key_file, warn_if_readable_by_others};
