@@ -86,6 +86,8 @@ pub struct Options {
     pub broker: Option<String>,
     /// Where to send spans.
     pub collector: Option<String>,
+    /// The gateways' `[quota]`, as TOML; without it each counts for itself alone.
+    pub quota: Option<String>,
 }
 
 impl Default for Options {
@@ -98,6 +100,7 @@ impl Default for Options {
             drain_ms: 0,
             broker: None,
             collector: None,
+            quota: None,
         }
     }
 }
@@ -220,16 +223,24 @@ impl Shop {
                 ),
             ),
             Service::Inventory | Service::Notification => Config::new(""),
-            Service::Gateway => Config::new(&format!(
-                "order_url = '{}'\ninventory_url = '{}'\npayment_url = '{}'\n\
-                 notification_url = '{}'",
-                peer(Service::Order),
-                peer(Service::Inventory),
-                peer(Service::Payment),
-                peer(Service::Notification)
-            ))
-            .section("auth", &format!("issuer = '{ISSUER}'\naudience = '{AUDIENCE}'"))
-            .section("dev_issuer", &self.dev_issuer()),
+            Service::Gateway => self.gateway(peer),
+        }
+    }
+
+    fn gateway(&self, peer: &dyn Fn(Service) -> String) -> Config {
+        let config = Config::new(&format!(
+            "order_url = '{}'\ninventory_url = '{}'\npayment_url = '{}'\n\
+             notification_url = '{}'",
+            peer(Service::Order),
+            peer(Service::Inventory),
+            peer(Service::Payment),
+            peer(Service::Notification)
+        ))
+        .section("auth", &format!("issuer = '{ISSUER}'\naudience = '{AUDIENCE}'"))
+        .section("dev_issuer", &self.dev_issuer());
+        match &self.options.quota {
+            Some(quota) => config.section("quota", quota),
+            None => config,
         }
     }
 

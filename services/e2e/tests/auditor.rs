@@ -250,6 +250,22 @@ async fn every_planted_violation_is_named() {
 }
 
 #[tokio::test]
+async fn a_fence_that_goes_down_while_the_audit_runs_is_named() {
+    let shop = shop().await;
+    let sinking = async {
+        loop {
+            run(shop.database(Order), "UPDATE user_guard SET fence = fence - 1").await;
+        }
+    };
+    let found = tokio::select! {
+        found = shop.audit(&["--online"]) => found,
+        () = sinking => unreachable!(),
+    };
+    assert_eq!(found.violated(), ["I9"], "{found:#?}");
+    assert!(found.findings["I9"][0].starts_with("alice: fence is "), "{found:#?}");
+}
+
+#[tokio::test]
 async fn what_is_on_the_topics_is_held_against_what_was_committed() {
     let mut shop = shop().await;
     // A record that nobody committed, then one with another content under a known id.
@@ -283,7 +299,8 @@ async fn work_that_never_ends_is_named_instead_of_a_verdict() {
     alice.becomes(order, "AWAITING_PAYMENT").await;
     let found = shop.audit(&["--settle-secs", "1"]).await;
     assert_eq!((found.code, found.verdict.as_str()), (Some(1), "not_at_rest"), "{found:#?}");
-    let unfinished = ["order: 1 orders not final", "payment: 1 payments not final"];
+    let unfinished = ["order: 1 orders not final", "payment: 1 payments not final"]
+        .map(|work| format!("{work}: {order}"));
     assert_eq!(found.unfinished, unfinished, "{found:#?}");
     let found = shop.audit(&["--online"]).await;
     assert_eq!((found.code, found.verdict.as_str()), (Some(0), "clean"), "{found:#?}");

@@ -1,5 +1,5 @@
-//! What is done to the gateways every now and then, while customers go on: none of their requests
-//! fails.
+//! Several gateways as one edge: what is done to them every now and then fails no customer's
+//! request, and what they admit together is what one may.
 #![expect(clippy::expect_used, reason = "tests")]
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use futures::future::{join, join_all};
 use portolan_auth::create_key_file;
 use portolan_e2e::{Customer, Options, Service, Shop, new_key};
-use portolan_testkit::{PATIENCE, eventually};
+use portolan_testkit::{PATIENCE, TestRedis, eventually};
 use serde_json::Value;
 
 const CUSTOMERS: usize = 6;
@@ -184,5 +184,39 @@ async fn the_gateways_are_restarted_one_after_the_other_and_no_request_fails() {
         }
     };
     day.during(restart).await;
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn two_gateway_processes_admit_no_more_together_than_the_quota() {
+    const QUOTA: usize = 20;
+    let server = TestRedis::new();
+    // Nothing comes back of it meanwhile, and its server is waited for however busy the machine is.
+    let quota = format!(
+        "server = '{}'\ntimeout_ms = 20000\nwrite = {{ requests = {QUOTA}, per_secs = 86400 }}",
+        server.address()
+    );
+    let shop = Shop::with(Options { replicas: 2, quota: Some(quota), ..Options::default() }).await;
+    for gateway in 0..shop.replicas() {
+        eventually(PATIENCE, "the quota's server counts", async || {
+            let answer = shop.customer("alice").at(gateway).get("/v1/me/stats").await;
+            answer.header("ratelimit-policy").contains("read-quota").then_some(())
+        })
+        .await;
+    }
+    let place = async |number: usize| {
+        let customer = shop.customer("alice").at(number % 2);
+        let answer = customer.try_place(&new_key(), &[("CUP", 1)], "tok_ok_1").await;
+        answer.expect("an answer to an order")
+    };
+    let answers = join_all((0..3 * QUOTA).map(place)).await;
+    let (refused, admitted): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 429);
+    assert_eq!(admitted.len(), QUOTA);
+    for answer in refused {
+        let answer = answer.expect_problem(429, "rate_limited");
+        assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+        assert!(answer.header("ratelimit").contains("write-quota"), "{:?}", answer.headers);
+    }
     shop.assert_sound().await;
 }

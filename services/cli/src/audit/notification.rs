@@ -79,11 +79,11 @@ async fn mails(db: &mut PgConnection) -> Result<Vec<Mail>, sqlx::Error> {
         .collect()
 }
 
-/// How many notifications are neither sent nor given up.
-pub(super) async fn open(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Whose notifications are neither sent nor given up.
+pub(super) async fn open(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT count(*) FROM notification WHERE upper(state) NOT IN ('SENT', 'FAILED')",
+        "SELECT order_id FROM notification WHERE upper(state) NOT IN ('SENT', 'FAILED') ORDER BY 1",
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }

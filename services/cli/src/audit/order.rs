@@ -175,11 +175,11 @@ pub(super) async fn fences(db: &mut PgConnection) -> Result<HashMap<String, i64>
     Ok(fences.await?.into_iter().collect())
 }
 
-/// How many orders are not final.
-pub(super) async fn open(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Which orders are not final.
+pub(super) async fn open(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT count(*) FROM orders WHERE upper(state) NOT IN ('COMPLETED', 'CANCELLED')",
+        "SELECT id FROM orders WHERE upper(state) NOT IN ('COMPLETED', 'CANCELLED') ORDER BY 1",
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }

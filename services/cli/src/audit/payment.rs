@@ -66,12 +66,12 @@ async fn ledger(db: &mut PgConnection) -> Result<Vec<Booked>, sqlx::Error> {
         .collect()
 }
 
-/// How many payments wait for the provider or for their order's decision.
-pub(super) async fn open(db: &mut PgConnection) -> Result<i64, sqlx::Error> {
+/// Whose payments wait for the provider or for their order's decision.
+pub(super) async fn open(db: &mut PgConnection) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
-        "SELECT count(*) FROM payment
-         WHERE upper(state) NOT IN ('DECLINED', 'CAPTURED', 'VOIDED', 'CANCELLED')",
+        "SELECT order_id FROM payment
+         WHERE upper(state) NOT IN ('DECLINED', 'CAPTURED', 'VOIDED', 'CANCELLED') ORDER BY 1",
     )
-    .fetch_one(db)
+    .fetch_all(db)
     .await
 }

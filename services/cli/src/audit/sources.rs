@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use sqlx::Connection as _;
+use uuid::Uuid;
 
 use super::{
     databases::Databases,
@@ -11,7 +12,7 @@ use super::{
     messaging,
     notification::{self, NotificationDb},
     order::{self, OrderDb},
-    payment::PaymentDb,
+    payment::{self, PaymentDb},
     provider::ProviderDb,
     topics::{self, Kafka, Topics},
 };
@@ -79,11 +80,6 @@ pub(super) async fn fences(databases: &Databases) -> anyhow::Result<HashMap<Stri
 pub(super) async fn unfinished(databases: &Databases) -> anyhow::Result<Vec<String>> {
     let all = databases;
     let mut work = Vec::new();
-    let mut add = |service: &str, what: &str, count: i64| {
-        if count > 0 {
-            work.push(format!("{service}: {count} {what}"));
-        }
-    };
     for (service, url) in [
         ("order", &all.order),
         ("inventory", &all.inventory),
@@ -92,22 +88,25 @@ pub(super) async fn unfinished(databases: &Databases) -> anyhow::Result<Vec<Stri
     ] {
         let waiting = reading!(all, url, "service's", db => messaging::unpublished(&mut db))
             .with_context(|| format!("cannot ask {service}"))?;
-        add(service, "events not yet published", waiting);
+        if waiting > 0 {
+            work.push(format!("{service}: {waiting} events not yet published"));
+        }
     }
-    add(
-        "order",
-        "orders not final",
-        reading!(all, &all.order, "order", db => order::open(&mut db))?,
-    );
-    add(
-        "payment",
-        "payments not final",
-        reading!(all, &all.payment, "payment", db => super::payment::open(&mut db))?,
-    );
-    add(
-        "notification",
-        "notifications not sent",
-        reading!(all, &all.notification, "notification", db => notification::open(&mut db))?,
-    );
+    let orders = reading!(all, &all.order, "order", db => order::open(&mut db))?;
+    let payments = reading!(all, &all.payment, "payment", db => payment::open(&mut db))?;
+    let notifications =
+        reading!(all, &all.notification, "notification", db => notification::open(&mut db))?;
+    work.extend(named("order", "orders not final", &orders));
+    work.extend(named("payment", "payments not final", &payments));
+    work.extend(named("notification", "notifications not sent", &notifications));
     Ok(work)
+}
+
+/// How many orders are concerned, and the first of them.
+fn named(service: &str, what: &str, orders: &[Uuid]) -> Option<String> {
+    const NAMED: usize = 5;
+    let count = orders.len();
+    let first: Vec<_> = orders.iter().take(NAMED).map(Uuid::to_string).collect();
+    let more = if count > NAMED { ", ..." } else { "" };
+    (count > 0).then(|| format!("{service}: {count} {what}: {}{more}", first.join(", ")))
 }

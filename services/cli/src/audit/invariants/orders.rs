@@ -151,10 +151,12 @@ fn spent(db: &OrderDb, finding: &mut Finding) {
 
 pub(super) fn i9(db: &OrderDb, before: &HashMap<String, i64>) -> Finding {
     let mut finding = Finding::new("I9", "no customer's fence went down while the audit ran");
-    for guard in &db.guards {
-        let floor = before.get(&guard.user).copied().unwrap_or(i64::MIN);
-        finding.expect(guard.fence >= floor, || {
-            format!("{}: fence {} was {floor} when the audit began", guard.user, guard.fence)
+    let fences: HashMap<_, _> = db.guards.iter().map(|guard| (&guard.user, guard.fence)).collect();
+    for (user, floor) in before {
+        let fence = fences.get(user).copied();
+        finding.expect(fence >= Some(*floor), || {
+            let now = fence.map_or_else(|| "is gone".to_owned(), |fence| format!("is {fence}"));
+            format!("{user}: fence {now}, was {floor} when the audit began")
         });
     }
     finding
