@@ -33,6 +33,8 @@ const PAYMENT: [&str; 5] = [
     "settle:before-commit",
     "settle:after-commit",
 ];
+const NOTIFICATION: [&str; 4] =
+    ["mail:before-send", "mail:after-send", "sent:before-commit", "sent:after-commit"];
 const PROVIDER: [&str; 2] = ["decide:before-commit", "decide:after-commit"];
 
 /// One place in one program.
@@ -55,6 +57,7 @@ pub(super) fn all() -> Vec<Failpoint> {
         .chain(of("inventory", &DEAD_LETTERS))
         .chain(of("order", &ORDER))
         .chain(of("payment", &PAYMENT))
+        .chain(of("notification", &NOTIFICATION))
         .chain(of("psp", &PROVIDER))
         .collect()
 }

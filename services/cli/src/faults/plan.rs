@@ -97,6 +97,12 @@ impl Plan {
         Ok(Self { seed, orders, catalogue, hot, hot_stock })
     }
 
+    /// More of a product than there is at the beginning.
+    pub(super) fn too_much(&self) -> Vec<(String, u32)> {
+        let quantity = u32::try_from(self.hot_stock + 1).unwrap_or(u32::MAX);
+        vec![(self.hot.clone(), quantity)]
+    }
+
     /// Pieces of a product at the beginning.
     pub(super) fn stock(&self, product: &Product) -> i64 {
         if product.sku == self.hot { self.hot_stock } else { PLENTY }

@@ -37,6 +37,7 @@ enum Life {
     Completed,
     Declined,
     CaptureFailed,
+    OutOfStock,
     Cancelled,
     /// Nobody decides about it until its deadline.
     TimedOut,
@@ -45,10 +46,11 @@ enum Life {
 }
 
 impl Life {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Completed,
         Self::Declined,
         Self::CaptureFailed,
+        Self::OutOfStock,
         Self::Cancelled,
         Self::TimedOut,
         Self::Poison,
@@ -59,6 +61,7 @@ impl Life {
             Self::Completed => "completed",
             Self::Declined => "declined",
             Self::CaptureFailed => "capture-failed",
+            Self::OutOfStock => "out-of-stock",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timed-out",
             Self::Poison => "poison",
@@ -67,7 +70,7 @@ impl Life {
 
     const fn card(self) -> &'static str {
         match self {
-            Self::Completed | Self::Poison => "tok_ok",
+            Self::Completed | Self::OutOfStock | Self::Poison => "tok_ok",
             Self::Declined => "tok_declined",
             Self::CaptureFailed => "tok_capture_fails",
             Self::Cancelled | Self::TimedOut => "tok_hang",
@@ -81,7 +84,7 @@ impl Life {
             Self::TimedOut => prefix == "sweep",
             Self::Poison => prefix == "dead-letter",
             Self::Cancelled => !matches!(prefix, "sweep" | "dead-letter"),
-            Self::Completed | Self::Declined | Self::CaptureFailed => {
+            Self::Completed | Self::Declined | Self::CaptureFailed | Self::OutOfStock => {
                 !matches!(prefix, "sweep" | "dead-letter" | "cancel")
             }
         }
@@ -239,6 +242,7 @@ fn order(plan: &Plan, life: Life, number: usize) -> Planned {
         user: format!("customer-{number}"),
         key: format!("systematic-{}-{number}", plan.seed),
         card: format!("{}_{}_{number}", life.card(), plan.seed),
+        lines: if life == Life::OutOfStock { plan.too_much() } else { planned.lines },
         ..planned
     }
 }

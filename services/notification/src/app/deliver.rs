@@ -11,7 +11,7 @@ use portolan_proto::{
     events::v1::{NotificationFailed, NotificationSent},
     notification::v1::NotificationKind,
 };
-use portolan_runtime::{database, telemetry::TraceContext};
+use portolan_runtime::{database, failpoint, telemetry::TraceContext};
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, mpsc},
@@ -144,7 +144,9 @@ impl Delivery {
             ending: &claimed.ending,
             date: claimed.created_at,
         };
+        failpoint!("mail:before-send");
         let (verdict, farewell) = self.mailer.send(&mail).instrument(span.clone()).await;
+        failpoint!("mail:after-send");
         span.in_scope(|| count(&verdict));
         (Attempt { claimed, verdict, span }, farewell)
     }
@@ -202,7 +204,10 @@ impl Delivery {
             .filter_map(|(one, finished)| self.event(one, finished.next))
             .collect();
         outbox::append(&mut tx, &events).await?;
-        tx.commit().await
+        failpoint!("sent:before-commit");
+        tx.commit().await?;
+        failpoint!("sent:after-commit");
+        Ok(())
     }
 
     fn finished(&self, Attempt { claimed, verdict, .. }: &Attempt) -> Finished {
