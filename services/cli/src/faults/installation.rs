@@ -19,12 +19,13 @@ use uuid::Uuid;
 use super::{
     clocks::Clocks,
     kinds::disk,
+    mailbox::Mailbox,
     proxy::{Mode, Proxy},
 };
 
 use crate::{
     catalogue::{Catalogue, Product},
-    local::{HostRecord, Identity, Ports, Row, RowState, StateDir, loopback},
+    local::{HostRecord, Identity, Ports, Row, RowState, Service, StateDir, loopback},
     mesh::Mesh,
     seed,
 };
@@ -38,6 +39,8 @@ const SETTINGS: [&str; 5] = [
     "payment.psp.retry_cap_ms=2000",
     "psp.late_ms=1500",
 ];
+/// Of every service.
+const REPLICAS: u16 = 2;
 /// How long a network may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -50,6 +53,7 @@ pub(super) struct Installation {
     state: StateDir,
     program: PathBuf,
     networks: Arc<BTreeMap<String, Proxy>>,
+    mailbox: Mailbox,
     planted: Arc<Mutex<HashSet<Uuid>>>,
     clocks: Arc<Option<Clocks>>,
 }
@@ -70,13 +74,15 @@ impl Installation {
             state: StateDir::at(state)?,
             program: std::env::current_exe()?,
             networks: Arc::new(networks(port_offset).await?),
+            mailbox: Mailbox::open().await?,
             planted: Arc::default(),
             clocks: Arc::new(clocks),
         };
         let mut up = this.command("up");
-        up.args(["--detach", "--reset", "--no-seed", "--replicas", "2"]);
+        up.args(["--detach", "--reset", "--no-seed", "--replicas", &REPLICAS.to_string()]);
         up.args(["--port-offset", &port_offset.to_string(), "--detour", &DETOUR.to_string()]);
         up.args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
+        up.args(["--set", &format!("notification.smtp.url={}", this.mailbox.url())]);
         up.envs(environment.iter().copied());
         up.envs(this.clocks.iter().flat_map(Clocks::environment));
         let status = up.status().await.context("cannot start the app host")?;
@@ -213,21 +219,11 @@ impl Installation {
     }
 }
 
-/// One network before each thing that the services use.
+/// One network before each thing that the services use, and before each service that others call.
 async fn networks(port_offset: u16) -> anyhow::Result<BTreeMap<String, Proxy>> {
-    let ports = Ports { detour: DETOUR, ..Ports::default().shifted(port_offset)? };
-    let [first, second, third] = ports.redis;
-    let all = [
-        ("postgres", ports.postgres),
-        ("kafka", ports.kafka),
-        ("psp", ports.psp),
-        ("redis-1", first),
-        ("redis-2", second),
-        ("redis-3", third),
-    ];
     let mut networks = BTreeMap::new();
-    for (name, port) in all {
-        let (from, to) = (loopback(port), loopback(ports.behind(port)?));
+    for (name, port, behind) in ways(port_offset)? {
+        let (from, to) = (loopback(port), loopback(behind));
         let deadline = Instant::now() + GONE;
         let proxy = loop {
             match Proxy::open(from, to).await {
@@ -237,7 +233,31 @@ async fn networks(port_offset: u16) -> anyhow::Result<BTreeMap<String, Proxy>> {
             }
         };
         let proxy = proxy.with_context(|| format!("port {port} ({name}) cannot be used"))?;
-        networks.insert(name.to_owned(), proxy);
+        networks.insert(name, proxy);
     }
     Ok(networks)
+}
+
+/// What the networks are before, where it is looked for, and where it is.
+fn ways(port_offset: u16) -> anyhow::Result<Vec<(String, u16, u16)>> {
+    let ports = Ports { detour: DETOUR, ..Ports::default().shifted(port_offset)? };
+    let [first, second, third] = ports.redis;
+    let mut ways = Vec::new();
+    for (name, port) in [
+        ("postgres", ports.postgres),
+        ("kafka", ports.kafka),
+        ("psp", ports.psp),
+        ("redis-1", first),
+        ("redis-2", second),
+        ("redis-3", third),
+    ] {
+        ways.push((name.to_owned(), port, ports.behind(port)?));
+    }
+    for service in [Service::Order, Service::Inventory, Service::Payment, Service::Notification] {
+        for replica in 0..REPLICAS {
+            let port = service.listen(&ports, replica)?.port;
+            ways.push((service.label(replica), ports.behind(port)?, port));
+        }
+    }
+    Ok(ways)
 }

@@ -12,6 +12,7 @@ mod failpoints;
 mod installation;
 mod kinds;
 mod letters;
+mod mailbox;
 mod plan;
 mod proxy;
 mod recovery;

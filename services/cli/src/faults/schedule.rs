@@ -83,7 +83,7 @@ impl Kind {
             Self::Poison => &["order", "inventory", "payment", "stranger-order"],
             Self::ClockStep => &CLOCKS,
             Self::NetworkSlow | Self::NetworkReset | Self::NetworkSilent => {
-                &["postgres", "kafka", "psp", "redis-1"]
+                &["postgres", "kafka", "psp", "redis-1", "order", "inventory"]
             }
         }
     }

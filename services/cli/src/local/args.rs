@@ -35,7 +35,8 @@ pub(crate) struct UpArgs {
     #[arg(long, env = "PORTOLAN_PORT_OFFSET", default_value_t = 0)]
     pub port_offset: u16,
     /// Where PostgreSQL, Kafka, Redis and the provider listen, counted from the ports at which they
-    /// are looked for: something else, which is not started here, stands in between.
+    /// are looked for, and where services look for each other, counted from the ports at which they
+    /// listen: something else, which is not started here, stands in between.
     #[arg(long, conflicts_with = "tls", hide = true)]
     pub detour: Option<u16>,
     /// Ports and replicas, as TOML. Read if it exists; must exist when named.

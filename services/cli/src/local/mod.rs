@@ -38,7 +38,7 @@ pub(crate) use certificates::{LOAD, SEED};
 pub(crate) use ports::{Ports, loopback};
 pub(crate) use process::Identity;
 pub(crate) use record::{HostRecord, Row, State as RowState};
-pub(crate) use services::{AUDIENCE, ISSUER, Role};
+pub(crate) use services::{AUDIENCE, ISSUER, Role, Service};
 pub(crate) use state::{StateDir, random_bytes, write_private};
 pub(crate) use status::status;
 pub(crate) use stop::down;

@@ -24,8 +24,9 @@ pub(crate) struct Ports {
     pub admin_distance: u16,
     /// From a service's port to its second replica's.
     pub replica_distance: u16,
-    /// From where PostgreSQL, Kafka, Redis and the provider are looked for to where they listen:
-    /// something that is not ours to start stands in between. 0 where nothing does.
+    /// From where PostgreSQL, Kafka, Redis and the provider are looked for to where they listen, and
+    /// from where a service listens to where the others look for it: something that is not ours to
+    /// start stands in between. 0 where nothing does.
     pub detour: u16,
 }
 
@@ -50,7 +51,7 @@ impl Default for Ports {
 }
 
 impl Ports {
-    /// Where something listens that is looked for at `port`.
+    /// Where something listens that is looked for at `port`, or the other way round for a service.
     ///
     /// # Errors
     /// That would be above 65535.

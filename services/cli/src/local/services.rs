@@ -174,7 +174,7 @@ impl Wiring<'_> {
         let url = |of: Service| -> anyhow::Result<String> {
             // A replica talks to its like, so that both halves of the installation are in use.
             let replica = replica.min(of.replicas(self.settings.replicas) - 1);
-            let port = of.listen(ports, replica)?.port;
+            let port = ports.behind(of.listen(ports, replica)?.port)?;
             Ok(quoted(&address(port, self.tls.is_some())))
         };
         let mut text = String::from("# Written by `portolan up`; changes are lost.\n");

@@ -107,25 +107,59 @@ async fn a_header_must_name_its_key_and_demand_nothing_else() {
     assert_eq!(refused(verifier.verify(&critical).await), InvalidToken::Malformed);
 }
 
-fn rsa_verifier(pair: &RsaKeyPair) -> Verifier {
+fn rsa_key(pair: &RsaKeyPair) -> Jwk {
     let public = pair.public_key();
     let component = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
-    let key = Jwk {
+    Jwk {
         kty: "RSA".to_owned(),
         kid: Some("idp-1".to_owned()),
         n: component(public.modulus().big_endian_without_leading_zero()),
         e: component(public.exponent().big_endian_without_leading_zero()),
         ..Jwk::default()
-    };
-    Verifier::with_static(Jwks { keys: vec![key] }, ISSUER, AUDIENCE, TestClock::at(NOW))
+    }
+}
+
+fn rsa_verifier(pair: &RsaKeyPair) -> Verifier {
+    let keys = vec![rsa_key(pair)];
+    Verifier::with_static(Jwks { keys }, ISSUER, AUDIENCE, TestClock::at(NOW))
 }
 
 fn sign_rs256(pair: &RsaKeyPair, claims: &Value) -> String {
-    let input = unsigned(&json!({"alg": "RS256", "kid": "idp-1"}), claims);
+    sign_rs256_as(&json!({"alg": "RS256", "kid": "idp-1"}), pair, claims)
+}
+
+fn sign_rs256_as(header: &Value, pair: &RsaKeyPair, claims: &Value) -> String {
+    let input = unsigned(header, claims);
     let mut signature = vec![0; pair.public_modulus_len()];
     let random = aws_lc_rs::rand::SystemRandom::new();
     pair.sign(&RSA_PKCS1_SHA256, &random, input.as_bytes(), &mut signature).unwrap();
     with_signature(&input, &signature)
+}
+
+#[tokio::test]
+async fn a_key_is_used_with_its_own_algorithm_whatever_the_header_says() {
+    let scratch = Scratch::new();
+    let (issuer, pair) = (issuer(&scratch), RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+    let mut jwks = issuer.jwks();
+    jwks.keys.push(rsa_key(&pair));
+    let verifier = Verifier::with_static(jwks, ISSUER, AUDIENCE, TestClock::at(NOW));
+    let genuine = token(&issuer, "alice");
+    let (header, claims) = parts(&genuine);
+    let signature = genuine.rsplit('.').next().unwrap();
+    assert!(verifier.verify(&genuine).await.is_ok());
+    assert!(verifier.verify(&sign_rs256(&pair, &claims)).await.is_ok());
+
+    let named = |alg: &str, kid: &Value| json!({"alg": alg, "kid": kid});
+    for (alg, kid) in [("RS256", &header["kid"]), ("EdDSA", &json!("idp-1"))] {
+        let by_rsa = sign_rs256_as(&named(alg, kid), &pair, &claims);
+        assert_eq!(refused(verifier.verify(&by_rsa).await), InvalidToken::Algorithm, "{alg}");
+        let by_ed25519 = format!("{}.{signature}", unsigned(&named(alg, kid), &claims));
+        assert_eq!(refused(verifier.verify(&by_ed25519).await), InvalidToken::Algorithm, "{alg}");
+    }
+    // Each with its own algorithm, under the other's name.
+    let by_rsa = sign_rs256_as(&named("RS256", &json!("idp-1")), &pair, &claims);
+    let swapped = format!("{}.{}", unsigned(&header, &claims), by_rsa.rsplit('.').next().unwrap());
+    assert_eq!(refused(verifier.verify(&swapped).await), InvalidToken::Signature);
 }
 
 #[tokio::test]
