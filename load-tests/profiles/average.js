@@ -11,7 +11,6 @@ export const options = {
     },
   },
   thresholds: thresholds({
-    dropped_iterations: ['count==0'],
     requests_held_back: ['rate<0.01'],
     'http_req_duration{name:place}': ['p(95)<1000', 'p(99)<3000'],
     order_completed: ['p(95)<5000'],

@@ -34,13 +34,15 @@ const KEYS_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) type Channel = Retrying<Guarded>;
 
 /// What changes nothing, however often it is done.
-const READS: [&str; 6] = [
+const READS: [&str; 8] = [
     "/portolan.order.v1.OrderService/GetOrder",
     "/portolan.order.v1.OrderService/ListOrders",
     "/portolan.order.v1.OrderService/GetTimeline",
     "/portolan.order.v1.OrderService/GetUserStats",
     "/portolan.inventory.v1.InventoryService/ListProducts",
     "/portolan.inventory.v1.InventoryService/GetProduct",
+    "/portolan.ops.v1.DeadLetterService/List",
+    "/portolan.ops.v1.DeadLetterService/Show",
 ];
 
 /// The dead letters of each consumer group are with the service that consumes.
@@ -166,6 +168,7 @@ mod tests {
         let contracts = [
             ("order", include_str!("../../../proto/portolan/order/v1/order.proto")),
             ("inventory", include_str!("../../../proto/portolan/inventory/v1/inventory.proto")),
+            ("ops", include_str!("../../../proto/portolan/ops/v1/ops.proto")),
         ];
         for path in READS {
             let found = contracts.iter().any(|(name, contract)| {

@@ -35,7 +35,7 @@ use portolan_proto::{
 };
 use portolan_runtime::{
     Context, ServerConfig, Service, TelemetryConfig, TlsConfig, database,
-    grpc::{Guarded, channel},
+    grpc::{Guarded, RetryConfig, Retrying, channel},
 };
 pub use schema::MIGRATOR;
 use sqlx::PgPool;
@@ -111,6 +111,8 @@ fn placing(
     let channel = channel(ctx, &config.inventory_url, "inventory")?;
     let quotes = config.orders.concurrent_quotes;
     let channel = Guarded::new(channel, "inventory", config.breaker, quotes);
+    let (retry, ids) = (RetryConfig::default(), Arc::clone(&ctx.ids));
+    let channel = Retrying::new(channel, "inventory", &READS, retry, ids);
     Ok(PlaceOrder {
         pool: pool.clone(),
         inventory: InventoryServiceClient::new(channel),
@@ -119,6 +121,9 @@ fn placing(
         backlog: watch_backlog(ctx, pool.clone(), config.orders.deadline() / 2),
     })
 }
+
+/// What changes nothing in inventory, however often it is asked.
+const READS: [&str; 1] = ["/portolan.inventory.v1.InventoryService/Quote"];
 
 /// An order whose events wait longer than half its deadline would be cancelled before anybody
 /// heard of it: then it is kinder not to accept it.

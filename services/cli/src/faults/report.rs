@@ -118,6 +118,7 @@ impl Summary {
             ("requests to place them, repetitions included", self.attempts),
             ("accepted", self.accepted),
             ("requests lost", self.lost as u64),
+            ("faults that could not be done", self.all.skipped),
             ("violations", self.violations as u64),
             ("runs", self.runs as u64),
             ("of them sound", self.sound as u64),

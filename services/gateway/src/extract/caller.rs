@@ -1,6 +1,6 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use portolan_auth::{AuthError, Claims, Identity, Role, bearer_token};
+use portolan_auth::{Claims, Identity, Role, bearer_token};
 
 use crate::{
     app::App,
@@ -81,13 +81,14 @@ async fn verified(parts: &Parts, app: &App) -> Result<Claims, Problem> {
         Ok(token) => app.verifier.verify(token).await,
         Err(error) => Err(error),
     };
-    if let Err(AuthError::Missing | AuthError::Invalid(_)) = &verified {
+    if verified.is_err() {
         app.rates.visitor(Account::of(parts)?)?;
     }
     Ok(verified?)
 }
 
-/// What the token of a subject says who has one of these roles. Only then is the request counted.
+/// What the token of a subject says who has one of these roles. Whoever it names has asked, whatever
+/// the answer is.
 async fn allowed(
     parts: &Parts,
     app: &App,
@@ -95,10 +96,10 @@ async fn allowed(
     otherwise: &'static str,
 ) -> Result<Claims, Problem> {
     let claims = verified(parts, app).await?;
+    app.rates.subject(Account::of(parts)?, &claims.sub).await?;
     if !roles.iter().any(|role| claims.has(*role)) {
         return Err(Problem::new(kind::FORBIDDEN, otherwise));
     }
-    app.rates.subject(Account::of(parts)?, &claims.sub).await?;
     Ok(claims)
 }
 

@@ -67,6 +67,12 @@ pub(crate) enum Verdict {
     Failed(Error),
 }
 
+impl Verdict {
+    const fn says_the_database_is_away(&self) -> bool {
+        matches!(self, Self::Failed(Error::Unknown(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)))
+    }
+}
+
 /// The queue in front of the placement transaction.
 #[derive(Clone, Debug)]
 pub struct Batcher(mpsc::Sender<Waiting>);
@@ -140,16 +146,29 @@ impl Worker {
             Err(error) if entries.len() == 1 => vec![self.after_failure(&entries[0], error).await],
             Err(error) => {
                 tracing::warn!(%error, entries = entries.len(), "batch failed; placing one by one");
-                let mut verdicts = Vec::with_capacity(entries.len());
-                for entry in entries {
-                    verdicts.push(match self.transact(std::slice::from_ref(entry)).await {
-                        Ok(mut one) => one.pop().unwrap_or(Verdict::KeyTaken),
-                        Err(error) => self.after_failure(entry, error).await,
-                    });
-                }
-                verdicts
+                self.one_by_one(entries).await
             }
         }
+    }
+
+    /// Until the database is found to be away: nobody is served then by trying them all.
+    async fn one_by_one(&self, entries: &[Entry]) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let verdict = match self.transact(std::slice::from_ref(entry)).await {
+                Ok(mut one) => one.pop().unwrap_or(Verdict::KeyTaken),
+                Err(error) => self.after_failure(entry, error).await,
+            };
+            let away = verdict.says_the_database_is_away();
+            verdicts.push(verdict);
+            if away {
+                break;
+            }
+        }
+        verdicts.resize_with(entries.len(), || {
+            Verdict::Failed(Error::Unknown(sqlx::Error::PoolTimedOut))
+        });
+        verdicts
     }
 
     /// A failed commit may have happened all the same: the key tells.
@@ -158,7 +177,7 @@ impl Worker {
             let mut conn = database::acquire(&self.pool).await?;
             placement::find_answer(&mut conn, &entry.user_id, &entry.key).await
         };
-        match database::in_time(found).await {
+        match database::at_most(PATIENCE, found).await {
             Ok(Some(_)) => Verdict::KeyTaken,
             Ok(None) | Err(_) if database::is_transient(&error) => {
                 tracing::warn!(%error, "whether an order was placed is not known");

@@ -10,7 +10,7 @@ use portolan_proto::{
 };
 use portolan_runtime::{
     database,
-    grpc::{self, Guarded, Remote},
+    grpc::{self, Guarded, Remote, Retrying},
     telemetry::TraceContext,
 };
 use prost::Message as _;
@@ -71,7 +71,7 @@ pub struct PlaceOrder {
     /// The order database.
     pub pool: PgPool,
     /// Inventory's gRPC.
-    pub inventory: InventoryServiceClient<Guarded>,
+    pub inventory: InventoryServiceClient<Retrying<Guarded>>,
     /// One placement at a time for each customer; without it the guard's row lock serialises alone.
     pub lock: Option<Redlock>,
     /// The placement transaction.

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use portolan_kernel::OrderId;
 use portolan_proto::order::v1 as proto;
+use portolan_runtime::database;
 use sqlx::PgPool;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ impl Changes {
         let mut changes = self.0.subscribe();
         let mut seen = 0;
         while !stop.is_cancelled() && !to.is_closed() {
-            match newer(&pool, id, seen).await {
+            match database::in_time(newer(&pool, id, seen)).await {
                 Ok(None) => {}
                 Ok(Some(row)) => {
                     seen = row.order.version;

@@ -58,9 +58,10 @@ pub enum Answer {
 impl Limit {
     /// Never less or more than these, and the most of them at first. What takes longer than `slow` is
     /// slow, unless that is usual.
-    pub const fn new(places: RangeInclusive<usize>, slow: Duration) -> Self {
+    pub fn new(places: RangeInclusive<usize>, slow: Duration) -> Self {
         let (least, most) = (*places.start(), *places.end());
-        let usual = Duration::ZERO;
+        // Until it is known better, twice of it is what is called slow.
+        let usual = slow / 2;
         Self { most, least, slow, usual, places: most, taken: 0, quick: 0, cut: None }
     }
 
@@ -120,8 +121,7 @@ impl Limit {
     fn note(&mut self, time: Duration) {
         let time = time.min(self.slow * MOST_USUAL);
         let (quicker, slower) = (self.usual.saturating_sub(time), time.saturating_sub(self.usual));
-        let step = if self.usual.is_zero() { slower } else { slower / SLOWER };
-        self.usual = self.usual.saturating_sub(quicker / QUICKER) + step;
+        self.usual = self.usual.saturating_sub(quicker / QUICKER) + slower / SLOWER;
     }
 
     fn grow(&mut self) {
@@ -221,21 +221,24 @@ mod tests {
     #[test]
     fn what_is_slow_however_few_there_are_is_not_made_worse_by_refusing_others() {
         let mut limit = Limit::new(4..=256, SLOW).beginning_with(32);
-        rounds(&mut limit, 500, |_| SLOW * 3, &mut Instant::now());
+        rounds(&mut limit, 5_000, |_| SLOW * 3, &mut Instant::now());
         assert_eq!(limit.places(), 256);
     }
 
     /// Each of those let in leaves work behind, which makes even a few of the next ones slow.
     #[test]
     fn a_rush_does_not_pass_for_a_machine_that_is_slow() {
-        let (mut limit, mut now) = (Limit::new(4..=256, SLOW), Instant::now());
-        for _ in 0..100 {
-            let place = limit.enter().unwrap();
-            now += SLOW / 2;
-            limit.leave(place, Answer::Took(SLOW / 2), now);
+        // It began calmly, or in the middle of the rush.
+        for calm in [100, 0] {
+            let (mut limit, mut now) = (Limit::new(4..=256, SLOW), Instant::now());
+            for _ in 0..calm {
+                let place = limit.enter().unwrap();
+                now += SLOW / 2;
+                limit.leave(place, Answer::Took(SLOW / 2), now);
+            }
+            rounds(&mut limit, 100, |taken| SLOW * 2 + SLOW * taken / 8, &mut now);
+            assert_eq!(limit.places(), 4, "after {calm} calm answers");
         }
-        rounds(&mut limit, 100, |taken| SLOW * 2 + SLOW * taken / 8, &mut now);
-        assert_eq!(limit.places(), 4);
     }
 
     #[test]

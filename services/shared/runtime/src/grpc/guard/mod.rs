@@ -41,7 +41,8 @@ const SLOW: Duration = Duration::from_secs(1);
 /// then the answer is `UNAVAILABLE` at once, with `RetryInfo`. Clones share breaker and limit.
 ///
 /// A call has failed if the service cannot be reached, does not answer in time, or says itself that
-/// it is unavailable. Whatever else it answers is an answer: a refusal with a reason, also that
+/// it is unavailable. Less than a second is no time: whoever had no more left of their own tells
+/// nothing about the service. Whatever else it answers is an answer: a refusal with a reason, also that
 /// something behind it is unavailable, is none of its faults. A call is under way until the head of
 /// its answer is there; a stream is not under way.
 #[derive(Clone, Debug)]
@@ -208,11 +209,18 @@ impl Call {
             Err(status) => Some(status.clone()),
         };
         match refusal {
+            Some(status) if self.was_hasty(&status) => self.end(Outcome::Unknown, Answer::Unknown),
             Some(status) if is_failure(&status) => self.end(Outcome::Failed, Answer::Failed),
             // It may have waited for somebody else.
             Some(_) => self.end(Outcome::Answered, Answer::Unknown),
             None => self.end(Outcome::Answered, Answer::Took(self.began.elapsed())),
         }
+    }
+
+    /// Whether the caller's time was over before the service can be called slow.
+    fn was_hasty(&self, status: &Status) -> bool {
+        let over = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+        over && self.began.elapsed() < SLOW
     }
 
     fn end(&mut self, outcome: Outcome, answer: Answer) {
