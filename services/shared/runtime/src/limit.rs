@@ -5,9 +5,8 @@ use tokio::time::Instant;
 /// What takes so many times longer than what is slow is never usual.
 const MOST_USUAL: u32 = 10;
 
-/// What is usual comes nearer to a quicker answer, and to a slower one, by one part of so many.
-const QUICKER: u32 = 16;
-const SLOWER: u32 = 4096;
+/// What is usual comes nearer to an answer by one part of so many.
+const MEMORY: u32 = 1024;
 
 /// How many things may be under way. Slow answers while at least half of the places are taken make it
 /// a tenth less, at most once in the time after which an answer is slow; as many quick ones as there
@@ -15,17 +14,19 @@ const SLOWER: u32 = 4096;
 /// many ask (additive increase and multiplicative decrease, with the increase in proportion: D. Chiu
 /// and R. Jain, 1989).
 ///
-/// Where few are under way nothing changes: then it is not their number that makes them slow. What
-/// the quicker answers take while no more are under way than may always be is what is usual, and less
-/// than twice that is not slow: on a slow machine, or with a slow disk, fewer places would make nothing
-/// faster. A rush of some minutes does not pass for such a machine.
+/// Where few are under way slow answers change nothing: then it is not their number that makes them
+/// slow. Quick ones lead back to as many places as there were at first. What answers take while no more
+/// are under way than may always be is what is usual, and less than half as much again is not slow: on
+/// a slow machine, or with a slow disk, fewer places would make nothing faster. A rush of a minute does
+/// not pass for such a machine.
 #[derive(Debug)]
 pub struct Limit {
     most: usize,
     least: usize,
+    first: usize,
     slow: Duration,
-    /// What the quicker answers took while no more than `least` were under way: a moving average that
-    /// follows a quicker one at once and a slower one in thousands of answers.
+    /// What answers took while no more than `least` were under way: the moving average of about a
+    /// thousand.
     usual: Duration,
     places: usize,
     taken: usize,
@@ -60,15 +61,16 @@ impl Limit {
     /// slow, unless that is usual.
     pub fn new(places: RangeInclusive<usize>, slow: Duration) -> Self {
         let (least, most) = (*places.start(), *places.end());
-        // Until it is known better, twice of it is what is called slow.
-        let usual = slow / 2;
-        Self { most, least, slow, usual, places: most, taken: 0, quick: 0, cut: None }
+        // Until it is known better, half as much again is what is called slow.
+        let usual = slow * 2 / 3;
+        Self { most, least, first: most, slow, usual, places: most, taken: 0, quick: 0, cut: None }
     }
 
     /// Begins with fewer, and has more when they are seen to be answered quickly.
     #[must_use]
     pub fn beginning_with(mut self, places: usize) -> Self {
-        self.places = places.min(self.most).max(self.least);
+        self.first = places.min(self.most).max(self.least);
+        self.places = self.first;
         self
     }
 
@@ -99,16 +101,16 @@ impl Limit {
         let busy = place.busy || self.is_busy();
         let alone = place.alone && self.taken <= self.least;
         self.taken = self.taken.saturating_sub(1);
-        let slow = self.slow.max(self.usual * 2);
+        let slow = self.slow.max(self.usual * 3 / 2);
         match answer {
             Answer::Took(time) => {
                 if alone {
                     self.note(time);
                 }
-                if busy && time > slow {
-                    self.shrink(slow, now);
-                } else if busy {
+                if time <= slow && (busy || self.places < self.first) {
                     self.grow();
+                } else if time > slow && busy {
+                    self.shrink(slow, now);
                 }
             }
             Answer::Failed if busy => self.shrink(slow, now),
@@ -120,8 +122,7 @@ impl Limit {
     /// a rush, in which few are let in and are slow for what those let in before have left to do.
     fn note(&mut self, time: Duration) {
         let time = time.min(self.slow * MOST_USUAL);
-        let (quicker, slower) = (self.usual.saturating_sub(time), time.saturating_sub(self.usual));
-        self.usual = self.usual.saturating_sub(quicker / QUICKER) + slower / SLOWER;
+        self.usual = (self.usual * (MEMORY - 1) + time) / MEMORY;
     }
 
     fn grow(&mut self) {
@@ -239,6 +240,20 @@ mod tests {
             rounds(&mut limit, 100, |taken| SLOW * 2 + SLOW * taken / 8, &mut now);
             assert_eq!(limit.places(), 4, "after {calm} calm answers");
         }
+    }
+
+    /// Nobody has to come in crowds for it.
+    #[test]
+    fn after_a_rush_there_are_soon_as_many_as_at_first() {
+        let mut limit = Limit::new(4..=256, SLOW).beginning_with(32);
+        let mut now = Instant::now();
+        rounds(&mut limit, 100, |_| SLOW * 2, &mut now);
+        assert_eq!(limit.places(), 4);
+        for _ in 0..400 {
+            let place = limit.enter().unwrap();
+            limit.leave(place, Answer::Took(SLOW / 10), now);
+        }
+        assert!((32..36).contains(&limit.places()), "{}", limit.places());
     }
 
     #[test]
