@@ -266,6 +266,18 @@ async fn a_fence_that_goes_down_while_the_audit_runs_is_named() {
 }
 
 #[tokio::test]
+async fn orders_that_are_older_than_the_log_of_events_are_no_violation() {
+    let shop = shop().await;
+    run(shop.database(Order), "DELETE FROM event_log WHERE type = 'portolan.order.placed.v1'")
+        .await;
+    let found = shop.audit(&[]).await;
+    assert!(found.violated().contains(&"Q9"), "{found:#?}");
+    run(shop.database(Order), "UPDATE order_event SET at = at - interval '20 days'").await;
+    let found = shop.audit(&[]).await;
+    assert!(!found.violated().contains(&"Q9"), "{found:#?}");
+}
+
+#[tokio::test]
 async fn what_is_on_the_topics_is_held_against_what_was_committed() {
     let mut shop = shop().await;
     // A record that nobody committed, then one with another content under a known id.

@@ -36,6 +36,8 @@ pub(super) struct Transition {
     pub(super) order: Uuid,
     pub(super) version: i64,
     pub(super) state: String,
+    /// Whether its event must still be in the log, of which days are dropped when they are old.
+    pub(super) logged: bool,
 }
 
 /// The answer kept for an idempotency key.
@@ -98,8 +100,16 @@ const ORDERS: &str = "
     SELECT id, user_id, idempotency_key, upper(state) AS state, upper(reason) AS reason,
         amount_minor, currency, version
     FROM orders ORDER BY id";
+// An event has its day from its producer's clock, which may be that of the day before.
 const TRANSITIONS: &str = "
-    SELECT order_id, version, upper(state) AS state FROM order_event ORDER BY order_id, version";
+    SELECT order_id, version, upper(state) AS state,
+        coalesce((at AT TIME ZONE 'UTC')::date > kept.first_day, true) AS logged
+    FROM order_event CROSS JOIN (
+        SELECT min(to_date(right(relname, 8), 'YYYYMMDD')) AS first_day
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'event_log'::regclass AND relname ~ '_[0-9]{8}$'
+    ) AS kept
+    ORDER BY order_id, version";
 const ANSWERS: &str = "SELECT user_id, key, order_id, response FROM idempotency";
 const GUARDS: &str = "
     SELECT user_id, fence, open_orders::bigint AS open_orders, orders, completed, cancelled
@@ -133,6 +143,7 @@ fn transition(row: &PgRow) -> Result<Transition, sqlx::Error> {
         order: row.try_get("order_id")?,
         version: row.try_get("version")?,
         state: row.try_get("state")?,
+        logged: row.try_get("logged")?,
     })
 }
 
